@@ -1,0 +1,1 @@
+"""What the AIMQ services share."""

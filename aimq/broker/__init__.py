@@ -1,0 +1,1 @@
+"""The Broker port, its names, and its adapters."""

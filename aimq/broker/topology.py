@@ -1,0 +1,47 @@
+"""Names and arguments of exchange and queues. Pure: no connection, no library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from aimq.messages import Kind
+
+EXCHANGE: Final = "aimq"
+UPLOADS: Final = "aimq.uploads"
+TASKS: Final = "aimq.tasks"
+WORK_QUEUES: Final = (UPLOADS, TASKS)
+#: What ``--queues`` of the command line accepts.
+SHORT_NAMES: Final = {"uploads": UPLOADS, "tasks": TASKS}
+
+
+def queue_of(kind: Kind) -> str:
+    """Return the work queue on which messages of `kind` travel."""
+    return UPLOADS if kind is Kind.SPREADSHEET else TASKS
+
+
+def dead_queue(queue: str) -> str:
+    """Return the dead-letter queue of a work queue."""
+    return f"{queue}.dead"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryStep:
+    """One retry queue: every message in it waits equally long, so none blocks another."""
+
+    queue: str
+    delay_seconds: float
+
+
+def retry_steps(queue: str, base_seconds: float, max_seconds: float) -> list[RetryStep]:
+    """Return the retry queues of a work queue, shortest delay first.
+
+    Delays double from `base_seconds` and end with `max_seconds`; both in seconds.
+    """
+    delays = []
+    delay = base_seconds
+    while delay < max_seconds:
+        delays.append(delay)
+        delay *= 2
+    delays.append(max_seconds)
+    return [RetryStep(f"{queue}.retry.{n}", d) for n, d in enumerate(delays, start=1)]

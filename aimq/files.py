@@ -1,0 +1,41 @@
+"""The FileStore port: named files, written whole or not at all. Its one adapter is fsspec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+
+class FileStore(Protocol):
+    """Files under keys like ``uploads/<job id>.xlsx``; keys are ours, never a client's.
+
+    Thread-safe; blocks on the disk or the network. A reader sees the earlier file or the new one,
+    never a part. Raises `FilesUnavailable` when the store cannot be reached or is full, and
+    `NotFound` for a key that does not exist.
+    """
+
+    def put(self, key: str, stream: BinaryIO) -> int:
+        """Store a stream under a key, replacing what was there; returns its size in bytes."""
+        ...
+
+    def open(self, key: str) -> BinaryIO:
+        """Return the file for reading; the caller closes it."""
+        ...
+
+    def local_copy(self, key: str) -> AbstractContextManager[Path]:
+        """Give the file as a local path for the length of a ``with`` block; do not write to it."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Delete a file; one that does not exist is passed over."""
+        ...
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yield the keys under a prefix such as ``uploads``."""
+        ...
+
+    def check(self) -> None:
+        """Raise `FilesUnavailable`, with one clear line, unless files can be written now."""
+        ...

@@ -1,0 +1,1 @@
+"""The JobStore port, the Job record, and the adapters."""

@@ -1,0 +1,100 @@
+"""The record of one piece of work, and the states it goes through."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from aimq.messages import Kind
+
+
+class Status(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    RETRYING = "retrying"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL: Final = frozenset({Status.DONE, Status.FAILED, Status.CANCELLED})
+
+#: Bytes of randomness in a job id: ids cannot be guessed, so that one is a capability.
+_ID_BYTES: Final = 16
+
+
+def new_job_id() -> str:
+    """Return a fresh job id: 32 hexadecimal digits, safe in paths, keys and URLs."""
+    return secrets.token_hex(_ID_BYTES)
+
+
+def now() -> datetime:
+    """Return the time of day, UTC."""
+    return datetime.now(UTC)
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as stored. Immutable; a change makes a new one in the store.
+
+    Attributes:
+        filename: the client's name of the upload, made safe to show; never used as a path.
+        rows_total: rows of the spreadsheet, once known.
+        attempts: attempts begun.
+        error: what a person should do about it; set when status is failed, retrying or cancelled.
+        model_versions: model group to the version that predicted its rows.
+        input: the work of a task, as JSON bytes; empty for a spreadsheet (the file store has it).
+        result: the result of a task, as JSON bytes; empty for a spreadsheet.
+        published: the broker has confirmed the message.
+        traceparent: W3C trace context of the request that made the job.
+    """
+
+    job_id: str = msgspec.field(default_factory=new_job_id)
+    kind: Kind
+    filename: str = ""
+    status: Status = Status.QUEUED
+    rows_total: int | None = None
+    rows_done: int = 0
+    rows_failed: int = 0
+    attempts: int = 0
+    error: str | None = None
+    model_versions: dict[str, str] = msgspec.field(default_factory=dict)
+    created_at: datetime = msgspec.field(default_factory=now)
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    input: bytes = b""
+    result: bytes = b""
+    published: bool = False
+    traceparent: str = ""
+    callback_url: str = ""
+
+    @property
+    def final(self) -> bool:
+        """Tell whether the job will not change any more of its own accord."""
+        return self.status in FINAL
+
+    def public(self) -> dict[str, object]:
+        """Return what a client may see, as JSON-ready values."""
+        return {name: msgspec.to_builtins(getattr(self, name)) for name in PUBLIC_FIELDS}
+
+
+PUBLIC_FIELDS: Final = (
+    "job_id",
+    "kind",
+    "filename",
+    "status",
+    "rows_total",
+    "rows_done",
+    "rows_failed",
+    "attempts",
+    "error",
+    "model_versions",
+    "created_at",
+    "started_at",
+    "finished_at",
+)

@@ -1,0 +1,159 @@
+"""What a record looks like: features, types, ranges, categories, group and target."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from aimq.errors import ModelRefused
+
+
+class FeatureType(StrEnum):
+    """How a feature's values are read."""
+
+    NUMBER = "number"
+    INTEGER = "integer"
+    CATEGORY = "category"
+
+
+def fold(text: str) -> str:
+    """Return the form under which names and categories are compared: no case, no outer space."""
+    return text.strip().casefold()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """One column that the model sees.
+
+    Attributes:
+        unit: of the values, for people.
+        minimum: smallest value allowed (numbers); inclusive.
+        maximum: largest value allowed (numbers); inclusive.
+        categories: every category, in the order of their codes 0, 1, 2, …
+        by_group: group to the categories it knows, where not every group knows all of them.
+    """
+
+    name: str
+    type: FeatureType
+    description: str = ""
+    unit: str = ""
+    minimum: float = float("-inf")
+    maximum: float = float("inf")
+    categories: tuple[str, ...] = ()
+    by_group: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def numeric(self) -> bool:
+        """Tell whether values are numbers."""
+        return self.type is not FeatureType.CATEGORY
+
+    def codes(self) -> dict[str, int]:
+        """Return the folded category to its code."""
+        return {fold(category): code for code, category in enumerate(self.categories)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """A record: a group, features in the order of the matrix columns, and a target.
+
+    Attributes:
+        group: name of the field that chooses the model.
+        groups: its values.
+        target: name of the column that is learnt.
+        prediction: name of the column that is returned.
+        target_minimum: smallest target value believed in training.
+        target_maximum: largest target value believed in training.
+    """
+
+    name: str
+    title: str
+    group: str
+    groups: tuple[str, ...]
+    features: tuple[Feature, ...]
+    target: str
+    prediction: str
+    target_unit: str = ""
+    target_minimum: float = float("-inf")
+    target_maximum: float = float("inf")
+    source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the fields a record needs: the group first, then the features."""
+        return (self.group, *(feature.name for feature in self.features))
+
+    def encoder(self) -> dict[str, Any]:
+        """Return the published encoding: matrix columns in order, and each category's code."""
+        return {
+            "columns": [feature.name for feature in self.features],
+            "codes": {
+                f.name: dict(zip(f.categories, range(len(f.categories)), strict=True))
+                for f in self.features
+                if not f.numeric
+            },
+        }
+
+
+def load_schema(path: Path) -> Schema:
+    """Read a ``schema.toml``. Raises `ModelRefused` when it cannot be read or is inconsistent."""
+    try:
+        return parse_schema(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise ModelRefused(f"{path}: cannot be read: {exc}") from exc
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise ModelRefused(f"{path}: {exc!r} is missing or wrong") from exc
+
+
+def parse_schema(source: Mapping[str, Any]) -> Schema:
+    """Build a schema from the tables of a ``schema.toml``. Raises `ValueError`, `KeyError`."""
+    group, target = source["group"], source["target"]
+    groups = tuple(str(value) for value in group["values"])
+    features = tuple(_feature(table, groups) for table in source["features"])
+    names = [group["name"], target["name"], *(feature.name for feature in features)]
+    if len({fold(name) for name in names}) != len(names):
+        raise ValueError(f"names must differ: {names}")
+    if not groups or not features:
+        raise ValueError("at least one group and one feature are needed")
+    return Schema(
+        name=source["name"],
+        title=source.get("title", source["name"]),
+        group=group["name"],
+        groups=groups,
+        features=features,
+        target=target["name"],
+        prediction=target.get("prediction", "prediction"),
+        target_unit=target.get("unit", ""),
+        target_minimum=float(target.get("minimum", "-inf")),
+        target_maximum=float(target.get("maximum", "inf")),
+        source=source,
+    )
+
+
+def _feature(table: Mapping[str, Any], groups: Sequence[str]) -> Feature:
+    kind = FeatureType(table["type"])
+    given = table.get("categories", [])
+    by_group: dict[str, tuple[str, ...]] = {}
+    if isinstance(given, Mapping):
+        if set(given) != set(groups):
+            raise ValueError(f"{table['name']}: categories are needed for each of {groups}")
+        by_group = {name: tuple(map(str, values)) for name, values in given.items()}
+        given = dict.fromkeys(value for name in groups for value in by_group[name])
+    categories = tuple(map(str, given))
+    if (kind is FeatureType.CATEGORY) != bool(categories):
+        raise ValueError(f"{table['name']}: a category, and only it, has categories")
+    if len({fold(category) for category in categories}) != len(categories):
+        raise ValueError(f"{table['name']}: categories must differ by more than case")
+    return Feature(
+        name=table["name"],
+        type=kind,
+        description=table.get("description", ""),
+        unit=table.get("unit", ""),
+        minimum=float(table.get("minimum", "-inf")),
+        maximum=float(table.get("maximum", "inf")),
+        categories=categories,
+        by_group=by_group,
+    )

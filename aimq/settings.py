@@ -1,0 +1,191 @@
+"""The one settings class: every variable, its unit and its default.
+
+Values come from the environment (prefix ``AIMQ_``). An unknown or bad one stops the start with one
+line that says what to change (`load_settings`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from aimq.errors import SettingsError
+
+PREFIX = "AIMQ_"
+#: Read by the tests only; never settings of a service.
+TEST_ONLY = ("AIMQ_TEST_", "AIMQ_REQUIRE_SERVICES")
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Settings of every service. Immutable; safe to share between threads."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    data_dir: Path = Path("data")
+    """Folder of the embedded queue, store and files."""
+    broker_url: str = Field(default="", repr=False)
+    """``sqlite:///…`` (default: ``<data>/aimq.db``), ``amqp://user:pw@host:5672/vhost``, ``amqps://``."""
+    store_url: str = Field(default="", repr=False)
+    """``sqlite:///…`` (default: ``<data>/aimq.db``) or ``redis://host:6379/0``."""
+    files_url: str = ""
+    """``file://…`` (default: ``<data>/files``) or any fsspec URL."""
+    redisai_url: str = Field(default="", repr=False)
+    """``redis://host:6379/0`` of a RedisAI server; empty: in-process ONNX Runtime."""
+    models_dir: Path = Path("models")
+    """Folder of the published model versions."""
+    model_name: str = "used_cars"
+    """Which published model is served and trained: a folder of ``models_dir``."""
+
+    interface_host: str = "127.0.0.1"
+    """Address the interface listens on."""
+    interface_port: Port = 8080
+    """Port of the interface; 0 takes a free one."""
+    ml_host: str = "127.0.0.1"
+    """Address the ML service listens on."""
+    ml_port: Port = 5001
+    """Port of the ML service; 0 takes a free one."""
+    ml_url: str = "http://127.0.0.1:5001"
+    """Where the other services reach the ML service."""
+    ml_timeout_seconds: Seconds = 30.0
+    """Longest wait for one answer of the ML service, in seconds."""
+    metrics_host: str = "127.0.0.1"
+    """Address of the batch processor's ``/metrics`` and ``/health/*``."""
+    metrics_port: Port = 9102
+    """Port of the batch processor's ``/metrics`` and ``/health/*``; 0 takes a free one."""
+
+    concurrency: Positive = Field(default_factory=lambda: os.cpu_count() or 1)
+    """Files and tasks processed side by side (default: cores)."""
+    prefetch: int = Field(default=0, ge=0)
+    """Unacked messages held; 0: twice the concurrency."""
+    max_attempts: Positive = 5
+    """Attempts at one message before it is dead-lettered."""
+    retry_base_seconds: Seconds = 1.0
+    """Delay before the first retry, in seconds; doubles with each further one."""
+    retry_max_seconds: Seconds = 60.0
+    """Longest delay between two attempts, in seconds."""
+    delivery_limit: Positive = 3
+    """Deliveries of one message that end with its worker's death before it is dead-lettered."""
+    lease_seconds: Seconds = 10.0
+    """How long a claim outlives its worker's last sign of life, in seconds."""
+    batch_rows: Positive = 10_000
+    """Rows sent to the ML service in one request by the batch processor."""
+
+    max_upload_mb: Positive = 100
+    """Largest upload, in MiB of file; larger: 413."""
+    max_unpacked_mb: Positive = 2048
+    """Largest workbook once unpacked, in MiB; larger: refused."""
+    max_rows: Positive = 1_048_575
+    """Most data rows of one spreadsheet; more: refused."""
+    max_body_kb: Positive = 1024
+    """Largest JSON body, in KiB; larger: 413."""
+    rate_limit: str = "2000/second"
+    """Requests per client of the ML service, scaled down with health."""
+    result_ttl_seconds: Positive = 604_800
+    """Age at which a record and its files are deleted, in seconds."""
+    queue_bound: Positive = 100_000
+    """Most messages waiting in one queue; beyond it uploads and tasks are answered 503."""
+    shutdown_seconds: Seconds = 25.0
+    """Longest wait for work under way when asked to stop, in seconds."""
+    factorial_max: Positive = 200_000
+    """Largest ``no`` of the factorial workload."""
+
+    api_keys: Annotated[frozenset[str], NoDecode] = Field(default=frozenset(), repr=False)
+    """Comma-separated keys for ``X-API-Key``; empty: open, loopback only."""
+    internal_token: str = Field(default="", repr=False)
+    """Bearer token between the services; ``aimq up`` makes a random one."""
+    allow_open: bool = False
+    """Says that listening beyond loopback without an API key is meant."""
+    log_level: str = "info"
+    """debug, info, warning or error."""
+    log_json: bool = False
+    """One JSON object per log line instead of text."""
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        if isinstance(value, str):
+            return frozenset(key.strip() for key in value.split(",") if key.strip())
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.lower() not in {"debug", "info", "warning", "error"}:
+            raise ValueError("must be debug, info, warning or error")
+        return value.lower()
+
+    @model_validator(mode="after")
+    def _derive(self) -> Self:
+        data = self.data_dir.absolute()
+        derived = {
+            "broker_url": self.broker_url or f"sqlite:///{data / 'aimq.db'}",
+            "store_url": self.store_url or f"sqlite:///{data / 'aimq.db'}",
+            "files_url": self.files_url or f"file://{data / 'files'}",
+            "prefetch": self.prefetch or 2 * self.concurrency,
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+        return self
+
+    def refuse_open_door(self, host: str) -> None:
+        """Raise `SettingsError` when `host` is reachable from outside and no API key is set."""
+        if self.api_keys or self.allow_open or is_loopback(host):
+            return
+        raise SettingsError(
+            f"Listening on {host} without an API key is refused. Set AIMQ_API_KEYS, "
+            "or AIMQ_ALLOW_OPEN=1 if it is meant."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether `host` can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
+    """Read and check the settings.
+
+    Args:
+        environ: variables to check for unknown names; the process environment by default.
+        overrides: values that win over the environment, by field name.
+
+    Raises:
+        SettingsError: one line that names the variable, what is wrong and what is allowed.
+    """
+    _refuse_unknown(os.environ if environ is None else environ)
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type] # checked by pydantic
+    except ValidationError as exc:
+        problem = exc.errors()[0]
+        name = PREFIX + str(problem["loc"][0]).upper() if problem["loc"] else "settings"
+        shown = (
+            ""
+            if "token" in name.lower() or "key" in name.lower()
+            else f" (got {problem['input']!r})"
+        )
+        raise SettingsError(f"{name}: {problem['msg']}{shown}") from None
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in environ:
+        if name.startswith(PREFIX) and name not in known and not name.startswith(TEST_ONLY):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"{name} is not a setting{hint}")

@@ -1,0 +1,1 @@
+"""Consumer of the queues: scores spreadsheets and runs tasks."""

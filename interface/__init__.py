@@ -1,0 +1,1 @@
+"""Front door: uploads, jobs, single predictions."""

@@ -1,0 +1,1 @@
+"""The ModelRuntime port and its adapters."""
