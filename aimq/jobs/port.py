@@ -87,7 +87,7 @@ class JobStore(Protocol):
         """Return a job, or None when the id is unknown, malformed or expired."""
         ...
 
-    def list(self, limit: int = 50, status: Status | None = None) -> list[Job]:
+    def recent(self, limit: int = 50, status: Status | None = None) -> list[Job]:
         """Return jobs, newest first, without their `input` and `result`."""
         ...
 

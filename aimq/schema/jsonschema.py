@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from aimq.schema.model import Feature, Schema
@@ -37,9 +38,8 @@ def _property(feature: Feature) -> dict[str, Any]:
     if not feature.numeric:
         return {"type": "string", "enum": list(feature.categories), **described}
     described["type"] = str(feature.type)
-    for name, bound in (("minimum", feature.minimum), ("maximum", feature.maximum)):
-        if abs(bound) != float("inf"):
-            described[name] = bound
+    bounds = {"minimum": feature.minimum, "maximum": feature.maximum}
+    described.update({name: bound for name, bound in bounds.items() if math.isfinite(bound)})
     return described
 
 

@@ -10,13 +10,15 @@ from aimq.schema.model import Feature, FeatureType
 _QUOTED: Final = 60
 #: A list of what is allowed is no longer than this.
 _LISTED: Final = 20
+#: An integer of more bits is not written out: `str` refuses over 4,300 digits.
+_WIDE: Final = 256
 
 MISSING: Final = "is missing"
 
 
 def quote(value: object) -> str:
     """Return a client's value short enough to be shown."""
-    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 256:
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > _WIDE:
         return f"a number of about {value.bit_length() * 3 // 10} digits"
     if isinstance(value, str):
         return repr(value if len(value) <= _QUOTED else value[:_QUOTED] + "…")

@@ -1,0 +1,1 @@
+"""What the HTTP services share: problem documents, probes, metrics, and serving."""

@@ -1,0 +1,88 @@
+"""Errors as problem documents (RFC 9457), one mapping for both services."""
+
+from __future__ import annotations
+
+import logging
+import math
+from http import HTTPStatus
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from aimq.errors import AimqError, FieldError, InternalError, Invalid
+
+MEDIA_TYPE = "application/problem+json"
+
+logger = logging.getLogger(__name__)
+
+
+def document(error: AimqError) -> dict[str, object]:
+    """Return the problem document of an error."""
+    body: dict[str, object] = {
+        "type": "about:blank",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+    }
+    if error.errors:
+        body["errors"] = error.errors
+    return body
+
+
+def response(error: AimqError, headers: dict[str, str] | None = None) -> Response:
+    """Return the error as an HTTP response, with ``Retry-After`` (whole seconds) when known."""
+    extra = dict(headers or {})
+    if error.retry_after is not None:
+        extra.setdefault("Retry-After", str(max(1, math.ceil(error.retry_after))))
+    return Response(
+        msgspec.json.encode(document(error)),
+        status_code=error.status,
+        media_type=MEDIA_TYPE,
+        headers=extra,
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of `app` with a problem document; never with a trace."""
+    app.add_exception_handler(AimqError, _aimq)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _aimq(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, AimqError)  # noqa: S101 # registered for it
+    if exc.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.error("%s %s: %s", request.method, request.url.path, exc.detail, exc_info=exc)
+    return response(exc)
+
+
+async def _validation(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, RequestValidationError)  # noqa: S101 # registered for it
+    errors = [
+        FieldError(field=".".join(map(str, item["loc"][1:])) or "body", message=item["msg"])
+        for item in exc.errors()
+    ]
+    names = ", ".join(error["field"] for error in errors)
+    return response(Invalid(f"Wrong or missing: {names}.", errors=errors))
+
+
+async def _http(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)  # noqa: S101 # registered for it
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(exc.status_code).phrase,
+        "status": exc.status_code,
+        "detail": f"{request.method} {request.url.path}: {exc.detail}",
+    }
+    return Response(
+        msgspec.json.encode(body), exc.status_code, media_type=MEDIA_TYPE, headers=exc.headers
+    )
+
+
+async def _unexpected(request: Request, exc: Exception) -> Response:
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=exc)
+    return response(InternalError("Something went wrong on our side; the log has the details."))

@@ -1,0 +1,62 @@
+"""Runs an ASGI application: one clear line when the port is taken, SIGTERM drains."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from aimq.errors import SettingsError
+from aimq.settings import Settings
+
+
+def bind(host: str, port: int, variable: str) -> socket.socket:
+    """Return a listening socket. Raises `SettingsError` with one line when it cannot be had.
+
+    Args:
+        variable: the setting that chooses the port, for the message.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(2048)
+    except OSError as exc:
+        sock.close()
+        taken = exc.errno == errno.EADDRINUSE
+        why = "is taken by another program" if taken else f"cannot be used ({exc.strerror})"
+        raise SettingsError(f"Port {port} on {host} {why}; set {variable} to another.") from None
+    return sock
+
+
+def address(sock: socket.socket) -> str:
+    """Return the URL of a listening socket."""
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(app: ASGIApp, sock: socket.socket, settings: Settings) -> None:
+    """Serve `app` until SIGINT or SIGTERM; requests under way are finished first.
+
+    Blocks; call it on the main thread, which gets the signals. Returns normally after either.
+    """
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        ws="websockets-sansio",
+        timeout_graceful_shutdown=int(settings.shutdown_seconds),
+        timeout_keep_alive=30,
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+    try:
+        server.run(sockets=[sock])
+    except KeyboardInterrupt:  # uvicorn raises the signal again once it has drained
+        return
+    if not server.started:
+        raise SystemExit(3)
