@@ -60,7 +60,7 @@ async def _aimq(request: Request, exc: Exception) -> Response:
     return response(exc)
 
 
-async def _validation(request: Request, exc: Exception) -> Response:
+async def _validation(_request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)  # noqa: S101 # registered for it
     errors = [
         FieldError(field=".".join(map(str, item["loc"][1:])) or "body", message=item["msg"])
