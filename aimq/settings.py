@@ -30,7 +30,9 @@ Seconds = Annotated[float, Field(gt=0)]
 class Settings(BaseSettings):
     """Settings of every service. Immutable; safe to share between threads."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
 
     data_dir: Path = Path("data")
     """Folder of the embedded queue, store and files."""
