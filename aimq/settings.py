@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     """Address the interface listens on."""
     interface_port: Port = 8080
     """Port of the interface; 0 takes a free one."""
+    interface_url: str = ""
+    """Where the command line reaches the interface; empty: its host and port."""
     ml_host: str = "127.0.0.1"
     """Address the ML service listens on."""
     ml_port: Port = 5001
@@ -140,6 +142,7 @@ class Settings(BaseSettings):
             "broker_url": self.broker_url or f"sqlite:///{data / 'aimq.db'}",
             "store_url": self.store_url or f"sqlite:///{data / 'aimq.db'}",
             "files_url": self.files_url or f"file://{data / 'files'}",
+            "interface_url": self.interface_url or _url(self.interface_host, self.interface_port),
             "prefetch": self.prefetch or 2 * self.concurrency,
         }
         for name, value in derived.items():
@@ -156,6 +159,10 @@ class Settings(BaseSettings):
         )
 
 
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether `host` can be reached from this machine only."""
     if host == "localhost":
@@ -166,17 +173,16 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def load_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
+def load_settings(**overrides: object) -> Settings:
     """Read and check the settings.
 
     Args:
-        environ: variables to check for unknown names; the process environment by default.
         overrides: values that win over the environment, by field name.
 
     Raises:
         SettingsError: one line that names the variable, what is wrong and what is allowed.
     """
-    _refuse_unknown(os.environ if environ is None else environ)
+    _refuse_unknown(os.environ)
     try:
         return Settings(**overrides)  # type: ignore[arg-type] # checked by pydantic
     except ValidationError as exc:
