@@ -80,9 +80,7 @@ def _rows(account: Account) -> Table:
 
 
 def _groups(groups: dict[str, GroupReport]) -> Table:
-    table = Table(
-        title="Held-out rows: model (predict-the-median baseline)", title_justify="left"
-    )
+    table = Table(title="Held-out rows: model (predict-the-median baseline)", title_justify="left")
     for name in ("group", "trained", "held out", "R²", "MAE", "MAPE", "parity", "ONNX", "pickle"):
         table.add_column(name, justify="left" if name == "group" else "right")
     for group, report in groups.items():
