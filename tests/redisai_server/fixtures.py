@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from redisai_server.onnx_models import Forest, publish
 from redisai_server.process import RedisAiServer
+from skl2onnx import to_onnx
+from sklearn.ensemble import RandomForestRegressor
 
 
 @pytest.fixture(scope="session")
 def forests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Forest]:
     """One small forest per model group, with 4, 7 and 12 features."""
-    from skl2onnx import to_onnx
-    from sklearn.ensemble import RandomForestRegressor
-
     folder = tmp_path_factory.mktemp("forests")
     random = np.random.default_rng(11)
     trained = {}
