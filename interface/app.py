@@ -21,7 +21,6 @@ from aimq.http import probes, problems, serve
 from aimq.jobs.port import JobStore
 from aimq.ml_client.relay import MlRelay
 from aimq.settings import Settings
-from aimq.telemetry import configure_logging
 from interface import dead_letters, jobs, openapi, page, uploads
 from interface.background import forever
 from interface.context import Context
@@ -70,7 +69,6 @@ def run(settings: Settings) -> int:
     from aimq.jobs.connect import connect_store  # noqa: PLC0415
 
     settings.refuse_open_door(settings.interface_host)
-    configure_logging(settings, "interface")
     ml = MlRelay(settings.ml_url, settings.internal_token, settings.ml_timeout_seconds)
     sock = serve.bind(settings.interface_host, settings.interface_port, "AIMQ_INTERFACE_PORT")
     with sock:
