@@ -13,7 +13,6 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from aimq import __doc__ as _about
 from aimq.broker.port import Broker
 from aimq.errors import FilesUnavailable, StoreUnavailable, TransientError
 from aimq.files import FileStore
@@ -32,6 +31,7 @@ from interface.sweep import expire, sweep
 _PROBE_SECONDS = 3.0
 _RETRY_AFTER = 5.0
 _KIB = 1024
+_ABOUT = "Takes spreadsheets and single records, and gives predictions."
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def create_app(
     """
     context = Context(settings, broker, store, files, ml)
     app = FastAPI(
-        title="AIMQ interface", description=_about, version="0.1.0", lifespan=_lifespan(context)
+        title="AIMQ interface", description=_ABOUT, version="0.1.0", lifespan=_lifespan(context)
     )
     app.state.context = context
     problems.install(app)

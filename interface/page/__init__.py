@@ -1,4 +1,4 @@
-"""The page at ``/``: static files of our own, nothing from elsewhere, and the schema for its form."""
+"""The page at ``/``: static files, nothing from elsewhere, and the schema for its form."""
 
 from __future__ import annotations
 
