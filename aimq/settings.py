@@ -22,6 +22,9 @@ PREFIX = "AIMQ_"
 #: Read by the tests only; never settings of a service.
 TEST_ONLY = ("AIMQ_TEST_", "AIMQ_REQUIRE_SERVICES")
 
+#: What every secret of `.env.example` and of the example manifests contains.
+EXAMPLE_SECRET = "change-me"  # noqa: S105 # a marker, not a secret
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -30,7 +33,9 @@ Seconds = Annotated[float, Field(gt=0)]
 class Settings(BaseSettings):
     """Settings of every service. Immutable; safe to share between threads."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
 
     data_dir: Path = Path("data")
     """Folder of the embedded queue, store and files."""
@@ -42,6 +47,14 @@ class Settings(BaseSettings):
     """``file://…`` (default: ``<data>/files``) or any fsspec URL."""
     redisai_url: str = Field(default="", repr=False)
     """``redis://host:6379/0`` of a RedisAI server; empty: in-process ONNX Runtime."""
+    redisai_connect_seconds: Seconds = 0.5
+    """Longest wait for a connection to RedisAI, in seconds; then the answer is made in-process."""
+    redisai_timeout_seconds: Seconds = 1.0
+    """Longest wait for RedisAI's answer to one execution, in seconds; then as above."""
+    redisai_store_seconds: Seconds = 120.0
+    """Longest wait for RedisAI to take a model, in seconds; it answers nobody meanwhile."""
+    redisai_connections: Positive = 16
+    """Most connections to RedisAI of one process (on its event loop; as many for its threads)."""
     models_dir: Path = Path("models")
     """Folder of the published model versions."""
     model_name: str = "used_cars"
@@ -51,6 +64,8 @@ class Settings(BaseSettings):
     """Address the interface listens on."""
     interface_port: Port = 8080
     """Port of the interface; 0 takes a free one."""
+    interface_url: str = ""
+    """Where the command line reaches the interface; empty: its host and port."""
     ml_host: str = "127.0.0.1"
     """Address the ML service listens on."""
     ml_port: Port = 5001
@@ -106,6 +121,8 @@ class Settings(BaseSettings):
     """Bearer token between the services; ``aimq up`` makes a random one."""
     allow_open: bool = False
     """Says that listening beyond loopback without an API key is meant."""
+    environment: str = "development"
+    """development or production; outside development the secrets of the examples are refused."""
     log_level: str = "info"
     """debug, info, warning or error."""
     log_json: bool = False
@@ -125,6 +142,13 @@ class Settings(BaseSettings):
             raise ValueError("must be debug, info, warning or error")
         return value.lower()
 
+    @field_validator("environment")
+    @classmethod
+    def _known_environment(cls, value: str) -> str:
+        if value not in {"development", "production"}:
+            raise ValueError("must be development or production")
+        return value
+
     @model_validator(mode="after")
     def _derive(self) -> Self:
         data = self.data_dir.absolute()
@@ -132,11 +156,23 @@ class Settings(BaseSettings):
             "broker_url": self.broker_url or f"sqlite:///{data / 'aimq.db'}",
             "store_url": self.store_url or f"sqlite:///{data / 'aimq.db'}",
             "files_url": self.files_url or f"file://{data / 'files'}",
+            "interface_url": self.interface_url or _url(self.interface_host, self.interface_port),
             "prefetch": self.prefetch or 2 * self.concurrency,
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
         return self
+
+    def refuse_example_secrets(self) -> None:
+        """Raise `SettingsError` when a secret is still the example's and this is production."""
+        if self.environment == "development":
+            return
+        for name in ("internal_token", "api_keys", "broker_url", "store_url", "redisai_url"):
+            if EXAMPLE_SECRET in str(getattr(self, name)):
+                raise SettingsError(
+                    f"{PREFIX}{name.upper()} still holds the example's secret. Set one of your "
+                    "own, or AIMQ_ENVIRONMENT=development on a machine of your own."
+                )
 
     def refuse_open_door(self, host: str) -> None:
         """Raise `SettingsError` when `host` is reachable from outside and no API key is set."""
@@ -146,6 +182,10 @@ class Settings(BaseSettings):
             f"Listening on {host} without an API key is refused. Set AIMQ_API_KEYS, "
             "or AIMQ_ALLOW_OPEN=1 if it is meant."
         )
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def is_loopback(host: str) -> bool:
@@ -158,28 +198,32 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def load_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
+def load_settings(**overrides: object) -> Settings:
     """Read and check the settings.
 
     Args:
-        environ: variables to check for unknown names; the process environment by default.
         overrides: values that win over the environment, by field name.
 
     Raises:
         SettingsError: one line that names the variable, what is wrong and what is allowed.
     """
-    _refuse_unknown(os.environ if environ is None else environ)
+    _refuse_unknown(os.environ)
     try:
-        return Settings(**overrides)  # type: ignore[arg-type] # checked by pydantic
+        settings = Settings(**overrides)  # type: ignore[arg-type] # checked by pydantic
     except ValidationError as exc:
-        problem = exc.errors()[0]
-        name = PREFIX + str(problem["loc"][0]).upper() if problem["loc"] else "settings"
-        shown = (
-            ""
-            if "token" in name.lower() or "key" in name.lower()
-            else f" (got {problem['input']!r})"
-        )
-        raise SettingsError(f"{name}: {problem['msg']}{shown}") from None
+        raise SettingsError(_first_problem(exc)) from None
+    settings.refuse_example_secrets()
+    return settings
+
+
+def _first_problem(exc: ValidationError) -> str:
+    problem = exc.errors()[0]
+    if not problem["loc"]:
+        return problem["msg"]
+    name = str(problem["loc"][0])
+    field = Settings.model_fields.get(name)
+    shown = f" (got {problem['input']!r})" if field is not None and field.repr else ""
+    return f"{PREFIX}{name.upper()}: {problem['msg']}{shown}"
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:

@@ -1,0 +1,76 @@
+# Every target sets up what it needs. Nothing but Python 3.11 to 3.13 has to be installed.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	&& echo $$p && break; done)
+VENV := .venv
+PY := $(VENV)/bin/python
+AIMQ := $(PY) -m aimq
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet --require-hashes
+export PIP_ROOT_USER_ACTION := ignore
+
+.PHONY: help demo up train test test-quick lint format bench clean services
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+demo: $(VENV)/.runtime ## Train if needed, start everything, score 1,000 rows, show them, stop
+	@$(AIMQ) train --if-missing
+	@$(AIMQ) demo
+
+up: $(VENV)/.runtime ## Serve until Ctrl-C
+	@$(AIMQ) train --if-missing
+	@exec $(AIMQ) up
+
+train: $(VENV)/.runtime ## Train and publish a new model version
+	@$(AIMQ) train
+
+test: $(VENV)/.dev services ## Run every test, with coverage
+	@$(PY) -m coverage erase
+	@$(PY) -m coverage run -m pytest
+	@$(PY) -m coverage combine --quiet
+	@$(PY) -m coverage report
+
+test-quick: $(VENV)/.dev ## Run the tests that start nothing heavy
+	@$(PY) -m pytest -q -m "not slow and not rabbitmq and not redis"
+
+lint: $(VENV)/.dev ## Check style, types and formatting
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+format: $(VENV)/.dev ## Format the code
+	@$(PY) -m ruff check --fix --quiet .
+	@$(PY) -m ruff format --quiet .
+
+bench: $(VENV)/.dev ## Measure a spreadsheet from upload to downloaded result
+	@$(AIMQ) train --if-missing
+	@$(PY) -m benchmarks.upload
+
+clean: ## Remove everything that was made: environment, models, data, results
+	rm -rf $(VENV) data results build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find models -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+services: ## Install RabbitMQ and Redis for the tests (root on Debian or Ubuntu; else says so)
+	@tests/servers/install
+
+$(VENV)/.python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; none is on the PATH." >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv does not work here; on Debian: apt install python3-venv" >&2; exit 2; }
+	@touch $@
+
+$(VENV)/.runtime: requirements/runtime.lock $(VENV)/.python
+	@echo "Installing pinned packages into $(VENV) (half a minute the first time)"
+	@$(PIP) -r requirements/runtime.lock
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock pyproject.toml $(VENV)/.python
+	@echo "Installing pinned packages and test tools into $(VENV)"
+	@$(PIP) -r requirements/dev.lock
+	@$(PY) -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/.runtime

@@ -1,0 +1,53 @@
+"""``aimq interface``, ``ml-service`` and ``batch-processor``: one service in this process."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Annotated
+
+import typer
+
+from aimq.broker.topology import SHORT_NAMES
+from aimq.errors import SettingsError
+from aimq.parent import follow
+from aimq.settings import Settings, load_settings
+from aimq.telemetry import configure_logging
+
+Parent = Annotated[int, typer.Option(hidden=True, help="Process to follow into its end.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")]
+
+
+def interface(port: Port = None, parent: Parent = 0) -> None:
+    """Run the interface: uploads, jobs, single predictions and the page."""
+    _run("interface", {"interface_port": port}, parent)
+
+
+def ml_service(port: Port = None, parent: Parent = 0) -> None:
+    """Run the ML service: /predict/onnx and /predict/pickle."""
+    _run("ml_service", {"ml_port": port}, parent)
+
+
+def batch_processor(
+    queues: Annotated[
+        str, typer.Option(help="Queues to work on, comma-separated: uploads, tasks.")
+    ] = "uploads,tasks",
+    concurrency: Annotated[int | None, typer.Option(help="Messages worked on at once.")] = None,
+    parent: Parent = 0,
+) -> None:
+    """Run the batch processor: scores the spreadsheets that wait in the queue."""
+    names = [name.strip() for name in queues.split(",") if name.strip()]
+    unknown = sorted(set(names) - set(SHORT_NAMES))
+    if unknown or not names:
+        raise SettingsError(f"--queues takes {', '.join(SHORT_NAMES)}; got {queues!r}")
+    chosen = [SHORT_NAMES[name] for name in names]
+    _run("batch_processor", {"concurrency": concurrency}, parent, queues=chosen)
+
+
+def _run(package: str, overrides: dict[str, int | None], parent: int, **options: object) -> None:
+    given = {name: value for name, value in overrides.items() if value is not None}
+    settings: Settings = load_settings(**given)
+    configure_logging(settings, package.replace("_", "-"))
+    follow(parent)
+    # By name: `aimq` must not depend on the services that depend on it.
+    code = importlib.import_module(f"{package}.app").run(settings, **options)
+    raise typer.Exit(code)

@@ -1,0 +1,36 @@
+"""``aimq train``: from a table to a published model version."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aimq.published import versions
+from aimq.settings import load_settings
+from aimq.telemetry import configure_logging
+
+
+def train(
+    source: Annotated[
+        Path | None,
+        typer.Option(help="CSV or Excel table; without it, synthetic used-car sales."),
+    ] = None,
+    schema: Annotated[
+        Path | None, typer.Option(help="Description of the table (schema.toml).")
+    ] = None,
+    trees: Annotated[int, typer.Option(min=1, help="Trees per forest.")] = 100,
+    leaf: Annotated[int, typer.Option(min=1, help="Fewest samples in a leaf.")] = 5,
+    if_missing: Annotated[
+        bool, typer.Option("--if-missing", help="Do nothing when a version is published.")
+    ] = False,
+) -> None:
+    """Clean a table, train one forest per group, check it, and publish the version."""
+    settings = load_settings()
+    if if_missing and versions(settings.models_dir, settings.model_name):
+        return
+    configure_logging(settings, "etl")
+    pipeline = importlib.import_module("etl.pipeline")
+    pipeline.run(settings, source=source, schema=schema, trees=trees, leaf=leaf)

@@ -1,0 +1,85 @@
+"""``aimq upload``: a spreadsheet in, the spreadsheet with predictions out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from aimq.cli.client import Client
+from aimq.errors import AimqError, ClientError, TransientError
+from aimq.settings import load_settings
+
+_FINAL = {"done", "failed", "cancelled"}
+
+
+def upload(
+    file: Annotated[Path, typer.Argument(help="The .xlsx to score.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where the result goes.")
+    ] = None,
+) -> None:
+    """Upload a spreadsheet, watch it progress, and download the result."""
+    if not file.is_file():
+        raise ClientError(f"{file}: no such file")
+    target = output or file.with_name(f"{file.stem}_predicted.xlsx")
+    with Client(load_settings()) as client:
+        job = score(client, file, target)
+    _report(job, target)
+
+
+def score(client: Client, file: Path, target: Path) -> dict[str, Any]:
+    """Upload `file`, wait with a progress bar, write the result to `target`; return the job."""
+    with file.open("rb") as stream:
+        accepted = client.json("POST", "/upload", files={"file": (file.name, stream)})
+    job = watch(client, accepted["job_id"])
+    if job["status"] != "done":
+        raise AimqError(f"{file.name}: {job['status']}: {job['error']}")
+    beside = target.with_name(f".{target.name}.part")
+    beside.write_bytes(client.call("GET", f"/jobs/{job['job_id']}/result").content)
+    beside.replace(target)
+    return job
+
+
+def watch(client: Client, job_id: str) -> dict[str, Any]:
+    """Show a job's progress until it is final, and return it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+        bar = progress.add_task("queued", total=None)
+        pause = 0.02
+        while True:
+            job = _patient(client, job_id)
+            progress.update(
+                bar,
+                description=job["status"],
+                total=job["rows_total"],
+                completed=job["rows_done"],
+            )
+            if job["status"] in _FINAL:
+                return job
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.5)
+
+
+def _patient(client: Client, job_id: str, tries: int = 30) -> dict[str, Any]:
+    """Ask for a job, bearing a service that restarts meanwhile."""
+    for left in range(tries, 0, -1):
+        try:
+            job: dict[str, Any] = client.json("GET", f"/jobs/{job_id}")
+        except TransientError:
+            if left == 1:
+                raise
+            time.sleep(0.5)
+        else:
+            return job
+    raise AssertionError("unreachable")
+
+
+def _report(job: dict[str, Any], target: Path) -> None:
+    rows, failed = job["rows_total"], job["rows_failed"]
+    bad = f", {failed:,} without a prediction (see its `error` column)" if failed else ""
+    print(f"{target}: {rows:,} rows{bad}")

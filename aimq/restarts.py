@@ -1,0 +1,29 @@
+"""When a dead service is started again. Pure; the clock is the caller's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class RestartPolicy:
+    """Doubling delays between restarts, forgiven after a time of good health.
+
+    Attributes:
+        base_seconds: delay before the first restart, in seconds.
+        max_seconds: longest delay, in seconds.
+        forgive_seconds: a service that lived this long starts counting anew, in seconds.
+    """
+
+    base_seconds: float = 0.2
+    max_seconds: float = 30.0
+    forgive_seconds: float = 60.0
+    deaths: int = 0
+
+    def next_delay(self, lived_seconds: float) -> float:
+        """Return how long to wait after a death, in seconds, given how long the service lived."""
+        if lived_seconds >= self.forgive_seconds:
+            self.deaths = 0
+        delay = min(self.base_seconds * 2.0 ** min(self.deaths, 30), self.max_seconds)
+        self.deaths += 1
+        return delay
