@@ -91,7 +91,9 @@ class MlStandIn:
                 else:
                     self.answer(200, stand_in.score_records(body))
 
-            def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+            def answer(
+                self, status: int, body: bytes, headers: dict[str, str] | None = None
+            ) -> None:
                 self.send_response(status)
                 for name, value in (headers or {}).items():
                     self.send_header(name, value)
