@@ -6,18 +6,18 @@ local answers = {}
 local at = 2
 while at <= #ARGV do
   local id, token, status, count = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
-  local key = key_of(id)
+  local key, mark = key_of(id), call .. at
   local was = redis.call('HMGET', key, 'token', 'settled', 'status', 'created_at')
   local held = was[1] == token
   if held then
     redis.call('HDEL', key, 'token', 'until', 'owner', 'error')
-    redis.call('HSET', key, 'status', status, 'settled', call,
+    redis.call('HSET', key, 'status', status, 'settled', mark,
       unpack(ARGV, at + 4, at + 3 + count))
     if final[status] then redis.call('HSET', key, 'finished_at', text(now)) end
     move(id, was[3], status, was[4])
     changed(id)
   end
-  answers[#answers + 1] = (held or was[2] == call) and 1 or 0
+  answers[#answers + 1] = (held or was[2] == mark) and 1 or 0
   at = at + 4 + count
 end
 ring()
