@@ -23,8 +23,8 @@ from aimq.schema.model import fold
 BLANKS: Final = frozenset(
     {"", "-", "--", "?", "n/a", "na", "nan", "null", "none", "#n/a", "<na>", "nil", "unknown"}
 )
-#: A price this many interquartile ranges beyond the quartiles, in logarithms, is a slip of the pen.
-#: Tukey's outer fences (Exploratory Data Analysis, 1977).
+#: A target this many interquartile ranges beyond its group's quartiles is a slip of the pen: Tukey's
+#: outer fences (Exploratory Data Analysis, 1977).
 FENCE: Final = 3.0
 _THOUSANDS: Final = r"^[+-]?\d{1,3}(?:[, '\u00a0\u202f]\d{3})+(?:\.\d+)?$"
 
@@ -161,16 +161,15 @@ def _out_of_range(schema: Schema, frame: pd.DataFrame) -> Mask:
 
 
 def _far_out(schema: Schema, frame: pd.DataFrame) -> Mask:
-    """Mark targets beyond Tukey's outer fences within their group; in logarithms if all positive."""
+    """Mark targets beyond the outer fences of their group."""
     target = frame[schema.target].to_numpy(dtype=np.float64)
-    scale = np.log(target) if (target > 0).all() else target
     groups = frame[schema.group].to_numpy()
     out = np.zeros(len(frame), dtype=np.bool_)
     for group in schema.groups:
         mine = groups == group
         if not mine.any():
             continue
-        low, high = np.quantile(scale[mine], [0.25, 0.75])
+        low, high = np.quantile(target[mine], [0.25, 0.75])
         reach = FENCE * (high - low)
-        out[mine] = (scale[mine] < low - reach) | (scale[mine] > high + reach)
+        out[mine] = (target[mine] < low - reach) | (target[mine] > high + reach)
     return out

@@ -16,9 +16,10 @@ _SAMPLE_BYTES: Final = 65_536
 
 
 def extract(path: Path) -> pd.DataFrame:
-    """Read a CSV file (UTF-8; separated by comma, semicolon, tab or bar) or a workbook's first sheet.
+    """Read a CSV file or a workbook's first sheet.
 
-    No text is taken for a missing value: ``None`` may be a category. `etl.clean` knows the blanks.
+    A CSV file is UTF-8, separated by comma, semicolon, tab or bar. No text is taken for a missing
+    value, since ``None`` may be a category: `etl.clean` knows the blanks.
 
     Raises:
         NotFound: there is no such file.

@@ -38,9 +38,18 @@ Floats = NDArray[np.float64]
 
 #: Price of a new car, by model.
 BASE: Final = {
-    **{"Alba": 14_000, "Arlo": 16_500, "Aster": 19_000, "Avena": 21_000},
-    **{"Basil": 24_000, "Bento": 27_500, "Birch": 31_000, "Breeze": 34_000},
-    **{"Cedar": 39_000, "Comet": 44_000, "Coral": 50_000, "Crest": 58_000},
+    "Alba": 14_000,
+    "Arlo": 16_500,
+    "Aster": 19_000,
+    "Avena": 21_000,
+    "Basil": 24_000,
+    "Bento": 27_500,
+    "Birch": 31_000,
+    "Breeze": 34_000,
+    "Cedar": 39_000,
+    "Comet": 44_000,
+    "Coral": 50_000,
+    "Crest": 58_000,
 }
 
 #: Field to category to (share of the cars, factor of the price).
@@ -171,9 +180,7 @@ def price(frame: pd.DataFrame) -> Floats:
     return np.asarray(value, dtype=np.float64)
 
 
-def _draw(
-    shares: dict[str, tuple[float, float]], rows: int, random: np.random.Generator
-) -> Texts:
+def _draw(shares: dict[str, tuple[float, float]], rows: int, random: np.random.Generator) -> Texts:
     weights = np.array([share for share, _ in shares.values()])
     return random.choice(np.array(list(shares), dtype=object), rows, p=weights / weights.sum())
 

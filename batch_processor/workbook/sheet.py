@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -24,8 +25,8 @@ class Sheet:
     headers: list[str]
     frame: pd.DataFrame
 
-    def with_columns(self, columns: Mapping[str, pd.Series]) -> Sheet:
+    def with_columns(self, columns: Mapping[str, pd.Series[Any]]) -> Sheet:
         """Return the sheet with columns appended, whatever names it has already."""
-        added = [series.reset_index(drop=True) for series in columns.values()]
-        frame = pd.concat([self.frame, *added], axis=1, ignore_index=True)
+        added = pd.DataFrame(dict(enumerate(columns.values())))
+        frame = pd.concat([self.frame, added], axis=1, ignore_index=True)
         return Sheet(self.name, [*self.headers, *columns], frame)
