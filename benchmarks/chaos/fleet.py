@@ -172,7 +172,8 @@ class Fleet:
 
     def _behind_proxy(self, name: str, url: str) -> str:
         parts = urlsplit(url)
-        assert parts.hostname and parts.port
+        assert parts.hostname is not None
+        assert parts.port is not None
         proxy = self._stack.enter_context(Proxy(parts.hostname, parts.port))
         self._proxies[name] = proxy
         return url.replace(f":{parts.port}", f":{proxy.port}", 1)

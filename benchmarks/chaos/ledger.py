@@ -174,3 +174,7 @@ class Ledger:
             self.account.wrong.append(f"{job_id}: counts {job['rows_done']}/{job['rows_total']}")
         else:
             self.account.done += 1
+
+
+def _differ(given: float | None, expected: float) -> bool:
+    return given is None or abs(given - expected) > 1e-4 * abs(expected)
