@@ -12,8 +12,10 @@ from etl.pipeline import run
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train and publish; returns 0, or 2 after one line on standard error that says what's wrong."""
-    parser = argparse.ArgumentParser(prog="python -m etl", description=run.__doc__)
+    """Train and publish; returns 0, or 2 after a line on standard error that says what is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m etl", description="Train a model per group and publish them."
+    )
     parser.add_argument("--source", type=Path, help="CSV or Excel table; default: synthetic data")
     parser.add_argument("--schema", type=Path, help="description of the table (schema.toml)")
     parser.add_argument("--trees", type=int, default=100, help="trees per group")

@@ -171,14 +171,13 @@ def price(frame: pd.DataFrame) -> Floats:
     """
     wear = np.where(frame["fuel_type"] == "Electric", 1.15, 1.0)
     number = {name: frame[name].to_numpy(dtype=np.float64) for name in _NUMBERS}
-    value: Floats = frame["model"].map(BASE).to_numpy(dtype=np.float64)
+    value = np.asarray(frame["model"].map(BASE), dtype=np.float64)
     value = value * np.exp(-0.011 * number["age_in_months"] * wear)
     value = value * (1 - 0.35 * np.minimum(number["kilometers"] / 300_000, 1))
     for name, shares in FACTORS.items():
         factors = {category: factor for category, (_, factor) in shares.items()}
-        value = value * frame[name].map(factors).to_numpy(dtype=np.float64)
-    value = value * (1 + 0.02 * (number["doors"] - 4)) * (1 + 0.015 * (number["seats"] - 5))
-    return value
+        value = value * np.asarray(frame[name].map(factors), dtype=np.float64)
+    return value * (1 + 0.02 * (number["doors"] - 4)) * (1 + 0.015 * (number["seats"] - 5))
 
 
 def _draw(shares: dict[str, tuple[float, float]], rows: int, random: np.random.Generator) -> Texts:
