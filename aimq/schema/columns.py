@@ -142,7 +142,7 @@ def _text(word: object) -> str:
     """Return a cell as text; a whole number without its ``.0``, as a spreadsheet shows it."""
     if isinstance(word, float) and word.is_integer():
         return str(int(word))
-    return str(word)
+    return word if isinstance(word, str) else messages.quote(word)
 
 
 def _foreign_to_group(
@@ -179,7 +179,7 @@ def _read_number(
     said = np.full(len(series), None, dtype=np.object_)
     wrong = np.flatnonzero(bad)
     for row, value in zip(wrong, series.iloc[wrong], strict=True):  # wrong rows only
-        blank = pd.isna(value) or not str(value).strip()
+        blank = not value.strip() if isinstance(value, str) else pd.isna(value)
         said[row] = messages.MISSING if blank else messages.wrong(feature, _shown(value))
     column = np.where(bad, np.nan, column)
     return column, bad, said
