@@ -139,10 +139,8 @@ class Writer:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
-        self._commit_waiting()
-        with self._committing:
-            self._disconnect()
-            self._bell.close()
+        self._finish()
+        self._bell.close()
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -163,7 +161,9 @@ class Writer:
         self._waiting.append(write)
         if not self._wake.is_set():
             self._wake.set()
-        if self._thread is None:
+        if self._closing:  # too late for the thread
+            self._finish()
+        elif self._thread is None:
             self._start_thread()
 
     def run(self, write: Write) -> None:
@@ -171,6 +171,8 @@ class Writer:
         self._waiting.append(write)
         while not write.started:
             self._commit_waiting()
+        if self._closing:
+            self._finish()
 
     def _start_thread(self) -> None:
         with self._thread_lock:
@@ -187,17 +189,29 @@ class Writer:
             while self._waiting:
                 self._commit_waiting()
 
-    def _commit_waiting(self) -> None:
+    def _finish(self) -> None:
+        while self._waiting:
+            self._commit_waiting()
         with self._committing:
-            group: list[Write] = []
-            while self._waiting and len(group) < _GROUP:
-                write = self._waiting.popleft()
-                if write.start():
-                    group.append(write)
-            if group:
-                self._commit(group)
-        for write in group:  # apart from the lock: callbacks may write
-            write.resolve()
+            self._disconnect()
+
+    def _commit_waiting(self) -> None:
+        group: list[Write] = []
+        try:
+            with self._committing:
+                while self._waiting and len(group) < _GROUP:
+                    write = self._waiting.popleft()
+                    if write.start():
+                        group.append(write)
+                if group:
+                    self._commit(group)
+        except BaseException:  # Ctrl-C on this thread: the others' writes are in the group, too
+            for write in group:
+                write.fail(sqlite3.InterfaceError("interrupted"))
+            raise
+        finally:
+            for write in group:  # apart from the lock: callbacks may write
+                write.resolve()
 
     def _commit(self, group: Sequence[Write]) -> None:
         try:

@@ -7,6 +7,7 @@ import pytest
 
 from aimq.errors import BrokerUnavailable, InternalError, StoreUnavailable
 from aimq.sqlite.database import Database
+from aimq.sqlite.writer import Write
 
 PATIENCE = 20
 
@@ -124,3 +125,28 @@ def test_one_adapters_closing_leaves_the_others_on_the_file_alone(database, tmp_
     other.close()
 
     assert database.write(draw) == 2
+
+
+def test_an_interrupted_thread_leaves_nobody_waiting(database):
+    def interrupt(tx):
+        raise KeyboardInterrupt
+
+    beside = Write(draw, durable=True, recover=database._raise)
+    database._writer._waiting.append(beside)  # not yet seen by the writing thread
+
+    with pytest.raises(KeyboardInterrupt):
+        database.write(interrupt)
+
+    with pytest.raises(InternalError, match="interrupted"):
+        beside.future.result(0)
+    assert database.write(draw) == 1
+
+
+def test_a_write_submitted_while_closing_is_not_forgotten(tmp_path):
+    database = Database(tmp_path / "file.db", BrokerUnavailable)
+    database.close()
+    late = Write(draw, durable=True, recover=database._raise)
+
+    database._writer.submit(late)
+
+    assert late.future.result(PATIENCE) == 1
