@@ -86,14 +86,14 @@ def test_an_encrypted_zip_needs_its_password_removed():
 
 
 def test_a_workbook_that_unpacks_to_more_than_the_bound_is_refused():
-    bomb = package("", **{"xl__media__noise": b"\0" * (65 * MIB)})
+    bomb = package("", xl__media__noise=b"\0" * (65 * MIB))
 
     with pytest.raises(TooLarge, match="unpacks to 65 MiB"):
         check(bomb)
 
 
 def test_a_workbook_that_unpacks_to_suspiciously_much_is_refused():
-    bomb = package("", **{"xl__media__noise": b"\0" * (40 * MIB)})
+    bomb = package("", xl__media__noise=b"\0" * (40 * MIB))
 
     with pytest.raises(TooLarge, match="times its size"):
         check(bomb)
