@@ -18,7 +18,7 @@ from aimq.errors import MlUnavailable, ModelMissing, ModelRefused, TimedOut
 from aimq.settings import Settings
 from ml_service.runtimes import redisai
 from ml_service.runtimes.redisai import LEASE_SECONDS, RedisAiRuntime
-from ml_service.runtimes.redisai_wire import PREFIX, model_key, model_tag
+from ml_service.runtimes.redisai_wire import PREFIX, Execution, model_key, model_tag
 
 pytest_plugins = ("redisai_server.fixtures",)
 
@@ -310,3 +310,35 @@ def test_rows_go_in_bounded_executions(runtime, client, forests, monkeypatch):
     matrix = np.random.default_rng(1).normal(size=(25, 4)).astype(np.float32)
     np.testing.assert_allclose(loaded.predict(matrix), forests["A"].expected(matrix), rtol=1e-5)
     assert calls(client, "ai.dagexecute_ro") - before == 3
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+async def test_numbers_that_look_like_the_graphs_separator_do_no_harm(runtime, forests, rows):
+    loaded = runtime.load(forests["A"].file)
+    matrix = np.ones((rows, 4), np.float32)
+    matrix[0, 0] = np.frombuffer(b"|>\0K", np.float32)[0]
+    assert matrix.tobytes().startswith(b"|>\0")
+    assert matrix[0, 0] == 8404604
+    expected = forests["A"].expected(matrix)
+    np.testing.assert_allclose(loaded.predict(matrix), expected, rtol=1e-5)
+    np.testing.assert_allclose(await loaded.predict_async(matrix), expected, rtol=1e-5)
+
+
+async def test_a_server_too_busy_to_begin_in_time_has_timed_out(own_server, forests):
+    busy = RedisAiRuntime(Settings(redisai_url=own_server.url, redisai_timeout_seconds=30))
+    hurried = RedisAiRuntime(Settings(redisai_url=own_server.url, redisai_timeout_seconds=30))
+    patient, model = busy.load(forests["C"].file), hurried.load(forests["A"].file)
+    model._execution = Execution(model_key(forests["A"].file), timeout_ms=1)
+    large = np.ones((4096, 12), np.float32)
+    asked = [asyncio.create_task(patient.predict_async(large)) for _ in range(8)]
+    timed_out = 0
+    while not asked[-1].done():
+        try:
+            await model.predict_async(ROW)
+        except TimedOut:
+            timed_out += 1
+    await asyncio.gather(*asked)
+    assert timed_out
+    for runtime in (busy, hurried):
+        runtime.close()
+    await callbacks_done()
