@@ -21,6 +21,12 @@ def test_csv_cells_are_text_as_they_stand(separator: str, encoding: str, tmp_pat
     pd.testing.assert_frame_equal(extract(path), EXPECTED)
 
 
+def test_a_row_shorter_than_the_header_ends_in_blanks(tmp_path: Path):
+    path = tmp_path / "table.csv"
+    path.write_text("name,climate,km\nx\n,NA,3\n", encoding="utf-8")
+    assert extract(path).to_numpy().tolist() == [["x", "", ""], ["", "NA", "3"]]
+
+
 def test_workbook_cells_are_text_as_they_stand(tmp_path: Path):
     path = tmp_path / "table.XLSX"
     write_workbook(path, [ROWS[0], ["Größe", "None", 12], [None, "NA", " 3.5 "]])

@@ -126,7 +126,6 @@ def test_the_same_seed_trains_the_same_models(trained_models: Path, tmp_path: Pa
     again = run(settings_for(tmp_path), trees=5, rows=900, jobs=2, console=Console(quiet=True))
     folder = trained_models / "used_cars" / current_version(trained_models, "used_cars")
     first = read_manifest(folder).files
-    del first["metrics.json"]
     assert {name: again.files[name] for name in first} == first
 
 
@@ -187,8 +186,15 @@ def test_a_table_without_the_schemas_columns_publishes_nothing(tmp_path: Path):
 
 def test_a_schema_of_ones_own_needs_a_table(tmp_path: Path):
     _, schema = houses(tmp_path)
-    with pytest.raises(Invalid, match="give a table"):
+    with pytest.raises(Invalid, match="give a table too"):
         quick(tmp_path / "models", schema=schema)
+
+
+def test_a_changed_default_schema_needs_a_table(tmp_path: Path):
+    text = (SCHEMAS / "used_cars.toml").read_text(encoding="utf-8")
+    (tmp_path / "cars.toml").write_text(text.replace('"climate"', '"cooling"'), encoding="utf-8")
+    with pytest.raises(Invalid, match="give a table too"):
+        quick(tmp_path / "models", schema=tmp_path / "cars.toml")
 
 
 def test_an_unknown_model_name_names_the_schemas_there_are(tmp_path: Path):
