@@ -22,6 +22,9 @@ PREFIX = "AIMQ_"
 #: Read by the tests only; never settings of a service.
 TEST_ONLY = ("AIMQ_TEST_", "AIMQ_REQUIRE_SERVICES")
 
+#: What every secret of `.env.example` and of the example manifests contains.
+EXAMPLE_SECRET = "change-me"  # noqa: S105 # a marker, not a secret
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -30,7 +33,9 @@ Seconds = Annotated[float, Field(gt=0)]
 class Settings(BaseSettings):
     """Settings of every service. Immutable; safe to share between threads."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
 
     data_dir: Path = Path("data")
     """Folder of the embedded queue, store and files."""
@@ -116,6 +121,8 @@ class Settings(BaseSettings):
     """Bearer token between the services; ``aimq up`` makes a random one."""
     allow_open: bool = False
     """Says that listening beyond loopback without an API key is meant."""
+    environment: str = "development"
+    """development or production; outside development the secrets of the examples are refused."""
     log_level: str = "info"
     """debug, info, warning or error."""
     log_json: bool = False
@@ -135,6 +142,13 @@ class Settings(BaseSettings):
             raise ValueError("must be debug, info, warning or error")
         return value.lower()
 
+    @field_validator("environment")
+    @classmethod
+    def _known_environment(cls, value: str) -> str:
+        if value not in {"development", "production"}:
+            raise ValueError("must be development or production")
+        return value
+
     @model_validator(mode="after")
     def _derive(self) -> Self:
         data = self.data_dir.absolute()
@@ -148,6 +162,17 @@ class Settings(BaseSettings):
         for name, value in derived.items():
             object.__setattr__(self, name, value)
         return self
+
+    def refuse_example_secrets(self) -> None:
+        """Raise `SettingsError` when a secret is still the example's and this is production."""
+        if self.environment == "development":
+            return
+        for name in ("internal_token", "api_keys", "broker_url", "store_url", "redisai_url"):
+            if EXAMPLE_SECRET in str(getattr(self, name)):
+                raise SettingsError(
+                    f"{PREFIX}{name.upper()} still holds the example's secret. Set one of your "
+                    "own, or AIMQ_ENVIRONMENT=development on a machine of your own."
+                )
 
     def refuse_open_door(self, host: str) -> None:
         """Raise `SettingsError` when `host` is reachable from outside and no API key is set."""
@@ -184,16 +209,21 @@ def load_settings(**overrides: object) -> Settings:
     """
     _refuse_unknown(os.environ)
     try:
-        return Settings(**overrides)  # type: ignore[arg-type] # checked by pydantic
+        settings = Settings(**overrides)  # type: ignore[arg-type] # checked by pydantic
     except ValidationError as exc:
-        problem = exc.errors()[0]
-        name = PREFIX + str(problem["loc"][0]).upper() if problem["loc"] else "settings"
-        shown = (
-            ""
-            if "token" in name.lower() or "key" in name.lower()
-            else f" (got {problem['input']!r})"
-        )
-        raise SettingsError(f"{name}: {problem['msg']}{shown}") from None
+        raise SettingsError(_first_problem(exc)) from None
+    settings.refuse_example_secrets()
+    return settings
+
+
+def _first_problem(exc: ValidationError) -> str:
+    problem = exc.errors()[0]
+    if not problem["loc"]:
+        return problem["msg"]
+    name = str(problem["loc"][0])
+    field = Settings.model_fields.get(name)
+    shown = f" (got {problem['input']!r})" if field is not None and field.repr else ""
+    return f"{PREFIX}{name.upper()}: {problem['msg']}{shown}"
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:

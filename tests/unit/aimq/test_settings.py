@@ -71,3 +71,13 @@ def test_an_open_address_needs_a_key_or_a_clear_word(host, monkeypatch):
     load_settings(allow_open=True).refuse_open_door(host)
     monkeypatch.setenv("AIMQ_API_KEYS", "k")
     load_settings().refuse_open_door(host)
+
+
+@pytest.mark.parametrize("name", ["AIMQ_INTERNAL_TOKEN", "AIMQ_API_KEYS", "AIMQ_BROKER_URL"])
+def test_the_examples_secrets_are_refused_in_production_only(name, monkeypatch):
+    monkeypatch.setenv(name, "amqp://aimq:change-me-too@host/")
+    load_settings()
+    monkeypatch.setenv("AIMQ_ENVIRONMENT", "production")
+    with pytest.raises(SettingsError, match=name) as refusal:
+        load_settings()
+    assert "change-me" not in refusal.value.detail

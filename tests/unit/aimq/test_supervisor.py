@@ -77,17 +77,30 @@ async def test_a_service_that_will_not_stop_is_killed(tmp_path):
     assert said == ["deaf did not stop in 0 s; killing it"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+#: Follows its parent and notes its pid.
+CHILD = """
+import os, sys, time
+from aimq.parent import follow
+follow(os.getppid(), 0.01)
+open(sys.argv[1], "w").write(str(os.getpid()))
+time.sleep(60)
+"""
+PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}, sys.argv[1]])"
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 async def test_a_service_ends_when_its_supervisor_is_killed(tmp_path):
-    child = "import os, sys, time; from aimq.parent import follow; follow(os.getppid(), 0.01); open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
-    parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}, sys.argv[1]]).wait()"
     note = tmp_path / "child"
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", parent, str(note))
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", PARENT, str(note))
     [pid] = await pids(note, 1)
     process.kill()
     await process.wait()
-    while (
-        Path(f"/proc/{pid}").exists()
-        and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]
-    ):
+    while alive(pid):
         await asyncio.sleep(0.01)
