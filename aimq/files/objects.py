@@ -92,7 +92,7 @@ class ObjectFiles:
                 spool.flush()
             with writing(self._shown):
                 self._place(target, lambda path: self._fs.put_file(spool.name, path))
-            return spool.tell()
+            return int(spool.tell())
 
     def _place(self, target: str, write: Callable[[str], object]) -> None:
         if self._whole:
