@@ -24,7 +24,9 @@ from ml_service import models, openapi
 from ml_service.access import Access
 from ml_service.admission import Gate
 from ml_service.catalogue import Catalogue
+from ml_service.client_rates import ClientRates
 from ml_service.endpoint import Endpoint, Handler
+from ml_service.limits import Aimd
 from ml_service.metrics import ServiceMetrics
 from ml_service.predict import Predict
 from ml_service.runtimes.connect import connect_runtimes
@@ -87,13 +89,16 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     threads = ThreadPoolExecutor(settings.concurrency, "ml")
     metrics = ServiceMetrics(registry)
     access = Access(settings)
-    gate = Gate(settings, access)
+    counting = ThreadPoolExecutor(1, "rates")  # of its own: large requests must not hold it up
+    rates = ClientRates(settings.rate_limit, _rate_storage(settings), counting)
+    gate = Gate(access, rates, Aimd(target=settings.latency_target_ms / 1000), registry)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with catalogue.running():
+        async with catalogue.running(), gate.running():
             yield
         await asyncio.to_thread(threads.shutdown)
+        await asyncio.to_thread(counting.shutdown)
 
     app = MlService(
         title="AIMQ ML service",
@@ -115,6 +120,11 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     app.include_router(models.routes(catalogue, access))
     app.router.routes.extend(probes.routes({"models": catalogue.check}, registry))
     return app
+
+
+def _rate_storage(settings: Settings) -> str:
+    shared = settings.store_url.startswith(("redis://", "rediss://"))
+    return settings.store_url if shared else "memory://"
 
 
 def _process_registry() -> CollectorRegistry:

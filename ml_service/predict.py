@@ -16,7 +16,7 @@ from ml_service.catalogue import Catalogue
 from ml_service.endpoint import Reply
 from ml_service.metrics import ServiceMetrics
 from ml_service.runtimes.port import Answer, Matrix
-from ml_service.version import GroupModel, Version
+from ml_service.version import ONNX, GroupModel, Version
 
 Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class Predict:
             answer = await self._elsewhere(version, group_model, matrix)
         self._metrics.predicted(self._way, answer.served_by, 1)
         body = records.encode_answer(version, encoded.group, answer)
-        return Reply(body, [_JSON, _served_by([answer.served_by])])
+        return Reply(body, [_JSON, _served_by([answer.served_by])], quick=self._way == ONNX)
 
     async def _elsewhere(self, version: Version, group_model: GroupModel, matrix: Matrix) -> Answer:
         with version.held():
@@ -89,12 +89,12 @@ class Predict:
                 body, served = await self._in_thread(
                     records.score_records, version, self._way, values
                 )
-        return Reply(body, [_JSON, _served_by(served)])
+        return Reply(body, [_JSON, _served_by(served)], quick=False)
 
     async def _stream(self, body: bytes) -> Reply:
         with self._catalogue.using() as version:
             answer, served = await self._in_thread(self._score_stream, version, body)
-        return Reply(answer, [_ARROW, _served_by(served)])
+        return Reply(answer, [_ARROW, _served_by(served)], quick=False)
 
     def _score_stream(self, version: Version, body: bytes) -> tuple[bytes, list[str]]:
         frame = columns.read_stream(body, version, self._max_rows)
