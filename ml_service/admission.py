@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -28,8 +28,9 @@ from ml_service.limits import Aimd, Health
 LOOK_SECONDS: Final = 0.1
 #: Seconds a client is asked to wait when load is shed.
 RETRY_SECONDS: Final = 1.0
-#: The part of the turns and latencies above which one counts as slow.
-_SLOW: Final = 0.99
+#: The part of the turns and latencies above which one counts as slow. Overload makes all of them
+#: slow; a neighbour that takes the processor away, or one large request, only some.
+_SLOW: Final = 0.75
 #: Latencies remembered between two looks.
 _REMEMBERED: Final = 4096
 
@@ -86,6 +87,15 @@ class Gate(Collector):
             self._turn = time.perf_counter()
             self._loop_of_this().call_soon(self._end_turn)
         return seconds
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Do not count an admitted request as under way while it waits for, or is in, a thread."""
+        self._under_way -= 1
+        try:
+            yield
+        finally:
+            self._under_way += 1
 
     def _end_turn(self) -> None:
         self._lags.append(time.perf_counter() - self._turn)

@@ -16,9 +16,9 @@ class Health:
     """What was seen since the last look.
 
     Attributes:
-        latency: time of the slow ones (99th percentile) among the quick answers, in seconds; 0
-            without any.
-        lag: longest turn of the event loop, in seconds: what a request waits before it is seen.
+        latency: time of the slow ones among the quick answers, in seconds; 0 without any.
+        lag: time of the slow ones among the turns of the event loop, in seconds: what a request
+            waits before it is seen.
         waiting: most requests under way at one time.
     """
 
@@ -55,7 +55,7 @@ class Aimd:
     """
 
     target: float
-    least: Limits = Limits(share=0.05, concurrency=8)
+    least: Limits = Limits(share=0.05, concurrency=64)
     most: Limits = Limits(share=1.0, concurrency=512)
     share_step: float = 0.05
     concurrency_step: int = 4
