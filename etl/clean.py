@@ -115,7 +115,7 @@ def _tidy(schema: Schema, frame: pd.DataFrame, account: Account) -> tuple[pd.Dat
     touched: dict[str, Mask] = {}
     empty = np.zeros(len(frame), dtype=np.bool_)
     for name in frame.columns:
-        places, words = pd.factorize(frame[name].astype(str))
+        places, words = pd.factorize(frame[name].astype(str).fillna(""))
         raw = pd.Series(words, dtype=str)
         text = raw.str.strip()
         folded = text.map(fold).astype(str)

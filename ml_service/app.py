@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aimq.http import probes, problems
@@ -61,7 +62,8 @@ class MlService(FastAPI):
         """Return the OpenAPI document: records are described by the version in service."""
         current = self.catalogue.peek()
         served = current.name if current else None
-        if self.openapi_schema is None or self.openapi_schema["info"]["x-model-version"] != served:
+        document = self.openapi_schema
+        if document is None or document["info"]["x-model-version"] != served:
             self.openapi_schema = None
             document = super().openapi()
             document["info"]["x-model-version"] = served
@@ -71,7 +73,7 @@ class MlService(FastAPI):
             for way, summary in _SUMMARY.items():
                 operation = openapi.predict_operation(way, summary, current)
                 document["paths"][f"/predict/{way}"] = {"post": operation}
-        return self.openapi_schema
+        return document
 
 
 def create_app(settings: Settings, registry: CollectorRegistry | None = None) -> MlService:
@@ -105,7 +107,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     def direct(path: str, handler: Handler) -> None:
         endpoint = Endpoint(handler, gate, metrics.route(path))
         app.direct[path] = endpoint
-        app.router.add_route(path, _NotReached(endpoint), methods=["POST"])
+        app.router.routes.append(Route(path, endpoint, methods=["POST"]))  # 405 for others
 
     for way in (ONNX, PICKLE):
         direct(f"/predict/{way}", Predict(way, catalogue, threads, metrics, settings))
@@ -113,16 +115,6 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     app.include_router(models.routes(catalogue, access))
     app.router.routes.extend(probes.routes({"models": catalogue.check}, registry))
     return app
-
-
-class _NotReached:
-    """Stands in the framework's routing table, so that other methods are answered 405."""
-
-    def __init__(self, endpoint: ASGIApp) -> None:
-        self._endpoint = endpoint
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._endpoint(scope, receive, send)
 
 
 def _process_registry() -> CollectorRegistry:

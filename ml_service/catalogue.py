@@ -13,7 +13,7 @@ from typing import Final
 from aimq import published
 from aimq.errors import AimqError, InternalError, ModelRefused, NotFound, TransientError
 from ml_service.runtimes.port import ModelRuntime
-from ml_service.version import Version, load_version
+from ml_service.version import ONNX, Version, load_version
 
 logger = logging.getLogger(__name__)
 
@@ -87,18 +87,9 @@ class Catalogue:
         Raises:
             NotServing: there is none.
         """
-        with self.holding(self.current) as version:
+        version = self.current
+        with version.held():
             yield version
-
-    @staticmethod
-    @contextlib.contextmanager
-    def holding(version: Version) -> Iterator[Version]:
-        """Hold a version got from `current` since the last ``await``."""
-        version.users += 1
-        try:
-            yield version
-        finally:
-            version.users -= 1
 
     async def reload(self, version: str | None = None) -> Version:
         """Load the current version, or the one that is named, and switch to it.
@@ -156,9 +147,7 @@ class Catalogue:
 
     def _switch(self, loaded: Version, mark: _Mark) -> None:
         old, self._current, self._served = self._current, loaded, mark
-        logger.info(
-            "version %s is served (groups %s)", loaded.name, ", ".join(loaded.models["onnx"])
-        )
+        logger.info("version %s is served, groups %s", loaded.name, ", ".join(loaded.models[ONNX]))
         if old is not None:
             task = asyncio.get_running_loop().create_task(self._drain(old))
             self._drained.add(task)
@@ -166,8 +155,7 @@ class Catalogue:
 
     @staticmethod
     async def _drain(old: Version) -> None:
-        while old.users:
-            await asyncio.sleep(0.05)
+        await old.unused()
         await asyncio.to_thread(old.close)
         logger.info("version %s is drained", old.name)
 

@@ -1,4 +1,7 @@
-"""Many records at once: a table in, predictions and errors by column out. Blocks; run in a thread."""
+"""Many records at once: a table in, predictions and errors by column out.
+
+Everything here blocks: run it in a thread.
+"""
 
 from __future__ import annotations
 
@@ -95,9 +98,10 @@ def read_stream(body: bytes, version: Version, max_rows: int) -> pd.DataFrame:
             fields = [reader.schema.field(place) for place in places.values()]
         table = pa.Table.from_batches(batches, pa.schema(fields)).rename_columns(list(places))
         table.validate(full=True)
-        return table.to_pandas(ignore_metadata=True)
+        frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
     except (pa.ArrowException, MemoryError, OverflowError, UnicodeDecodeError) as exc:
         raise ClientError(f"The body is not a readable Arrow stream: {str(exc)[:200]}") from None
+    return frame
 
 
 def write_stream(version: Version, scored: Scored) -> bytes:

@@ -90,11 +90,10 @@ class Endpoint:
         except AimqError as exc:
             reply = self._problem(exc, {})
             if reply.status == InternalError.status:
-                logger.error("%s: %s", scope["path"], exc.detail, exc_info=exc)
-        except Exception as exc:
+                logger.exception("%s failed", scope["path"])
+        except Exception:
             logger.exception("%s failed", scope["path"])
             reply = self._problem(InternalError(_UNEXPECTED), {})
-            del exc
         except BaseException:
             self._admission.leave(entered)
             raise

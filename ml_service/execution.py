@@ -1,4 +1,4 @@
-"""How a loaded model is asked: on the event loop, in a batch, or in a thread. Measured, not assumed."""
+"""How a loaded model is asked, and whether it may be on the event loop: measured, not assumed."""
 
 from __future__ import annotations
 

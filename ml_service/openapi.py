@@ -43,13 +43,11 @@ def problem_schema() -> Document:
     }
 
 
-def problems(*statuses: str) -> Document:
+def problems(*statuses: str) -> dict[int | str, Document]:
     """Return the responses for errors, those of a prediction by default."""
     content = {"application/problem+json": {"schema": {"$ref": _PROBLEM}}}
-    return {
-        status: {"description": _WHEN[status], "content": content}
-        for status in statuses or _PREDICTION
-    }
+    chosen = statuses or _PREDICTION
+    return {status: {"description": _WHEN[status], "content": content} for status in chosen}
 
 
 def predict_operation(way: str, summary: str, version: Version | None) -> Document:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Final, TypeVar, TypeVarTuple, Unpack
+from typing import Final, TypeVar, TypeVarTuple
 
 import numpy as np
 from starlette.types import Receive, Scope
@@ -53,7 +53,7 @@ class Predict:
 
     async def __call__(self, scope: Scope, receive: Receive) -> Reply:
         """Answer a request by what its body is."""
-        if bodies.media_type(scope) is bodies.ARROW:
+        if bodies.media_type(scope) == bodies.ARROW:
             return await self._stream(await bodies.read_body(scope, receive, self._max_arrow))
         body = await bodies.read_body(scope, receive, self._max_json)
         value = bodies.decode_json(body)
@@ -75,7 +75,7 @@ class Predict:
         return Reply(body, [_JSON, _served_by([answer.served_by])])
 
     async def _elsewhere(self, version: Version, group_model: GroupModel, matrix: Matrix) -> Answer:
-        with self._catalogue.holding(version):
+        with version.held():
             return await self._in_thread(
                 execution.ask, group_model.model, group_model.runtime, matrix
             )
@@ -101,7 +101,7 @@ class Predict:
         scored = columns.score(version, self._way, frame)
         return columns.write_stream(version, scored), list(scored.served_by)
 
-    async def _in_thread(self, call: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]) -> T:
+    async def _in_thread(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, call, *args)
 

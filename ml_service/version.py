@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -47,13 +49,12 @@ class GroupModel:
 
 @dataclass(slots=True, kw_only=True)
 class Version:
-    """A version being served. Everything but `users` is fixed once it is loaded.
+    """A version being served. Fixed once it is loaded, but for who holds it.
 
     Attributes:
         models: way of asking (`ONNX`, `PICKLE`) to group to model.
         refused: group to why it is not served.
         answers: group to the JSON of its predictions, ``%s`` in the place of the number.
-        users: requests under way that hold this version across an ``await``; event loop only.
     """
 
     manifest: Manifest
@@ -63,7 +64,8 @@ class Version:
     refused: dict[str, str]
     answers: dict[str, bytes]
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    users: int = 0
+    _users: int = 0
+    _idle: asyncio.Event | None = None
 
     @property
     def name(self) -> str:
@@ -91,6 +93,23 @@ class Version:
         served = ", ".join(sorted(self.models[ONNX])) or "none"
         reason = self.refused.get(group, "it has no model")
         return f"no model is served for group {group} ({reason}); groups served: {served}"
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep it from being closed while something is awaited. Event loop only."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if self._idle is not None and not self._users:
+                self._idle.set()
+
+    async def unused(self) -> None:
+        """Wait until no request holds this version, which no new one gets. Event loop only."""
+        self._idle = asyncio.Event()
+        if self._users:
+            await self._idle.wait()
 
     def close(self) -> None:
         """Free the models. Idempotent."""
@@ -127,11 +146,9 @@ def load_version(
     )
     for group in schema.groups:
         try:
-            if group not in manifest.groups:
-                raise ModelRefused(f"{folder / published.MANIFEST}: has no group {group}")
             pair = {way: _load(folder, loaded, way, group, ways[way]) for way in ways}
         except ModelRefused as exc:
-            logger.error("version %s, group %s is refused: %s", version, group, exc.detail)
+            logger.error("version %s, group %s is refused: %s", version, group, exc.detail)  # noqa: TRY400 # the detail says all
             loaded.refused[group] = exc.detail
         except BaseException:
             loaded.close()
@@ -149,6 +166,8 @@ def _load(
     folder: Path, version: Version, way: str, group: str, runtime: ModelRuntime
 ) -> GroupModel:
     manifest, schema = version.manifest, version.schema
+    if group not in manifest.groups:
+        raise ModelRefused(f"{folder / published.MANIFEST}: has no group {group}")
     file_name = group + _SUFFIX[way]
     path = published.verified(folder, manifest, file_name)
     file = ModelFile(

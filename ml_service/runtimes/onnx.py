@@ -17,6 +17,8 @@ import onnxruntime
 from aimq.errors import InternalError, ModelRefused
 from ml_service.runtimes.port import Matrix, ModelFile, Vector
 
+#: `onnxruntime.InferenceSession`, which publishes no types.
+_Session = Any
 #: Rows from which cutting a matrix over the cores pays for itself.
 PARALLEL_ROWS: Final = 512
 #: Rows of one slice at most: small enough that the cores finish together.
@@ -67,7 +69,7 @@ class OnnxModel:
     """One session. Thread-safe."""
 
     def __init__(
-        self, session: Any, model: ModelFile, pool: ThreadPoolExecutor | None, threads: int
+        self, session: _Session, model: ModelFile, pool: ThreadPoolExecutor | None, threads: int
     ) -> None:
         self._run = session.run
         self._input: str = session.get_inputs()[0].name
@@ -95,7 +97,7 @@ class OnnxModel:
         """Nothing to do: the session goes with its last reference."""
 
 
-def _check(model: ModelFile, session: Any) -> None:
+def _check(model: ModelFile, session: _Session) -> None:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or inputs[0].type != "tensor(float)":
         found = ", ".join(f"{i.name} {i.type}" for i in inputs) or "none"

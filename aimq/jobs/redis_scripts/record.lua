@@ -35,7 +35,7 @@ end
 local function ring()
   if tick then
     redis.call('SET', 'aimq:tick', text(tick))
-    redis.call('PUBLISH', 'aimq:changes', '')
+    redis.pcall('PUBLISH', 'aimq:changes', '') -- a user without the right: watches read on their own
   end
 end
 

@@ -122,9 +122,13 @@ def test_a_models_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path):
 
 
 def test_interrupted_work_leaves_nothing(tmp_path: Path):
-    with pytest.raises(KeyboardInterrupt), stage(tmp_path, "m") as staging:
-        staging.write("A.onnx", b"x")
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with stage(tmp_path, "m") as staging:
+            staging.write("A.onnx", b"x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert leftovers(tmp_path) == []
     assert versions(tmp_path, "m") == []
 

@@ -13,10 +13,20 @@ from aimq.schema.model import parse_schema
 from aimq.schema.records import RecordEncoder
 from etl.pipeline import SCHEMAS
 
-FIELDS = (
-    "model_group model kilometers fuel_type gear_type vehicle_type age_in_months color line "
-    "doors seats climate"
-).split()
+FIELDS = [
+    "model_group",
+    "model",
+    "kilometers",
+    "fuel_type",
+    "gear_type",
+    "vehicle_type",
+    "age_in_months",
+    "color",
+    "line",
+    "doors",
+    "seats",
+    "climate",
+]
 
 SMALL = {
     "name": "small",
