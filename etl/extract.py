@@ -16,9 +16,10 @@ _SAMPLE_BYTES: Final = 65_536
 
 
 def extract(path: Path) -> pd.DataFrame:
-    """Read a CSV file (UTF-8; separated by comma, semicolon, tab or bar) or a workbook's first sheet.
+    """Read a CSV file or a workbook's first sheet.
 
-    No text is taken for a missing value: ``None`` may be a category. `etl.clean` knows the blanks.
+    A CSV file is UTF-8, separated by comma, semicolon, tab or bar. No text is taken for a missing
+    value, since ``None`` may be a category: `etl.clean` knows the blanks.
 
     Raises:
         NotFound: there is no such file.
@@ -58,7 +59,7 @@ def _text(path: Path) -> pd.DataFrame:
             dtype=str,
             keep_default_na=False,
             encoding="utf-8-sig",
-        )
+        ).fillna("")  # of rows shorter than the header
     except UnicodeDecodeError as exc:
         raise Invalid(f"{path}: is not UTF-8 text; save it as 'CSV UTF-8'.") from exc
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error, OSError) as exc:

@@ -38,9 +38,18 @@ Floats = NDArray[np.float64]
 
 #: Price of a new car, by model.
 BASE: Final = {
-    **{"Alba": 14_000, "Arlo": 16_500, "Aster": 19_000, "Avena": 21_000},
-    **{"Basil": 24_000, "Bento": 27_500, "Birch": 31_000, "Breeze": 34_000},
-    **{"Cedar": 39_000, "Comet": 44_000, "Coral": 50_000, "Crest": 58_000},
+    "Alba": 14_000,
+    "Arlo": 16_500,
+    "Aster": 19_000,
+    "Avena": 21_000,
+    "Basil": 24_000,
+    "Bento": 27_500,
+    "Birch": 31_000,
+    "Breeze": 34_000,
+    "Cedar": 39_000,
+    "Comet": 44_000,
+    "Coral": 50_000,
+    "Crest": 58_000,
 }
 
 #: Field to category to (share of the cars, factor of the price).
@@ -98,6 +107,7 @@ DIRT: Final = {
 
 _BLANKS: Final = ("", " ", "-", "n/a", "NULL", "?")
 _NOISE: Final = 0.08
+_NUMBERS: Final = ("kilometers", "age_in_months", "doors", "seats")
 
 
 def generate(schema: Schema, rows: int = ROWS, seed: int = SEED) -> pd.DataFrame:
@@ -160,20 +170,17 @@ def price(frame: pd.DataFrame) -> Floats:
             ``age_in_months``, ``doors`` and ``seats`` as numbers.
     """
     wear = np.where(frame["fuel_type"] == "Electric", 1.15, 1.0)
-    value = frame["model"].map(BASE).to_numpy(dtype=np.float64)
-    value = value * np.exp(-0.011 * frame["age_in_months"].to_numpy() * wear)
-    value *= 1 - 0.35 * np.minimum(frame["kilometers"].to_numpy() / 300_000, 1)
+    number = {name: frame[name].to_numpy(dtype=np.float64) for name in _NUMBERS}
+    value = np.asarray(frame["model"].map(BASE), dtype=np.float64)
+    value = value * np.exp(-0.011 * number["age_in_months"] * wear)
+    value = value * (1 - 0.35 * np.minimum(number["kilometers"] / 300_000, 1))
     for name, shares in FACTORS.items():
         factors = {category: factor for category, (_, factor) in shares.items()}
-        value *= frame[name].map(factors).to_numpy(dtype=np.float64)
-    value *= 1 + 0.02 * (frame["doors"].to_numpy() - 4)
-    value *= 1 + 0.015 * (frame["seats"].to_numpy() - 5)
-    return np.asarray(value, dtype=np.float64)
+        value = value * np.asarray(frame[name].map(factors), dtype=np.float64)
+    return value * (1 + 0.02 * (number["doors"] - 4)) * (1 + 0.015 * (number["seats"] - 5))
 
 
-def _draw(
-    shares: dict[str, tuple[float, float]], rows: int, random: np.random.Generator
-) -> Texts:
+def _draw(shares: dict[str, tuple[float, float]], rows: int, random: np.random.Generator) -> Texts:
     weights = np.array([share for share, _ in shares.values()])
     return random.choice(np.array(list(shares), dtype=object), rows, p=weights / weights.sum())
 

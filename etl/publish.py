@@ -1,8 +1,9 @@
 """Publishing a version: whole or not at all.
 
 Files are staged in a dot-folder beside the versions, flushed to the disk, and described by the
-manifest, written last; then the folder gets its version for a name and ``current`` is replaced, each
-in one step of the file system. Killed before the last step, the earlier version stays in service.
+manifest, written last; then the folder gets its version for a name and ``current`` is replaced,
+each in one step of the file system. Killed before the last step, the earlier version stays in
+service.
 
 A folder lock (``flock``) shows that a staging folder's owner lives: the next run deletes those of
 the dead. Another lock makes versions and ``current`` move forward one publisher at a time.

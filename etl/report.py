@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -61,15 +62,20 @@ def show(
     console: Console, manifest: Manifest, account: Account, groups: dict[str, GroupReport]
 ) -> None:
     """Print the closing report."""
-    console.print(f"\nData: {manifest.data}", markup=False)
-    console.print(_rows(account))
-    console.print(_groups(groups))
+    console.print(f"\nData: {manifest.data}", markup=False, soft_wrap=True)
+    for table in (_rows(account), _scores(groups), _files(groups)):
+        console.print(table)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left")
+    return table
 
 
 def _rows(account: Account) -> Table:
-    table = Table(title="Rows", title_justify="left")
-    table.add_column("what")
-    table.add_column("rows", justify="right")
+    table = _table("Rows of the table", "", "rows")
     table.add_row("read", f"{account.rows:,}")
     for reason, rows in account.repaired.most_common():
         table.add_row(f"repaired: {reason}", f"{rows:,}")
@@ -79,23 +85,20 @@ def _rows(account: Account) -> Table:
     return table
 
 
-def _groups(groups: dict[str, GroupReport]) -> Table:
-    table = Table(
-        title="Held-out rows: model (predict-the-median baseline)", title_justify="left"
-    )
-    for name in ("group", "trained", "held out", "R²", "MAE", "MAPE", "parity", "ONNX", "pickle"):
-        table.add_column(name, justify="left" if name == "group" else "right")
+def _scores(groups: dict[str, GroupReport]) -> Table:
+    table = _table("Scores on held-out rows", "group", "predicts", "R²", "MAE", "MAPE")
     for group, report in groups.items():
-        model, base = report.model, report.baseline
-        table.add_row(
-            group,
-            f"{report.rows_trained:,}",
-            f"{report.rows_held_out:,}",
-            f"{model.r2:.3f} ({base.r2:.3f})",
-            f"{model.mae:,.0f} ({base.mae:,.0f})",
-            f"{model.mape:.1%} ({base.mape:.0%})",
-            f"{report.parity:.0e}",
-            f"{report.onnx_bytes / 1e6:.1f} MB",
-            f"{report.pickle_bytes / 1e6:.1f} MB",
-        )
+        for name, scores in (("forest", report.model), ("median", report.baseline)):
+            figures = f"{scores.r2:.3f}", f"{scores.mae:,.0f}", f"{scores.mape:.1%}"
+            table.add_row(group, name, *figures)
+    return table
+
+
+def _files(groups: dict[str, GroupReport]) -> Table:
+    columns = ("group", "trained", "held out", "ONNX", "pickle", "differ by")
+    table = _table("Files", *columns)
+    for group, report in groups.items():
+        sizes = f"{report.onnx_bytes / 1e6:.1f} MB", f"{report.pickle_bytes / 1e6:.1f} MB"
+        counts = f"{report.rows_trained:,}", f"{report.rows_held_out:,}"
+        table.add_row(group, *counts, *sizes, f"{report.parity:.0e}")
     return table

@@ -13,7 +13,6 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from aimq import __doc__ as _about
 from aimq.broker.port import Broker
 from aimq.errors import FilesUnavailable, StoreUnavailable, TransientError
 from aimq.files import FileStore
@@ -21,7 +20,6 @@ from aimq.http import probes, problems, serve
 from aimq.jobs.port import JobStore
 from aimq.ml_client.relay import MlRelay
 from aimq.settings import Settings
-from aimq.telemetry import configure_logging
 from interface import dead_letters, jobs, openapi, page, uploads
 from interface.background import forever
 from interface.context import Context
@@ -33,6 +31,7 @@ from interface.sweep import expire, sweep
 _PROBE_SECONDS = 3.0
 _RETRY_AFTER = 5.0
 _KIB = 1024
+_ABOUT = "Takes spreadsheets and single records, and gives predictions."
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ def create_app(
     """
     context = Context(settings, broker, store, files, ml)
     app = FastAPI(
-        title="AIMQ interface", description=_about, version="0.1.0", lifespan=_lifespan(context)
+        title="AIMQ interface", description=_ABOUT, version="0.1.0", lifespan=_lifespan(context)
     )
     app.state.context = context
     problems.install(app)
@@ -70,7 +69,6 @@ def run(settings: Settings) -> int:
     from aimq.jobs.connect import connect_store  # noqa: PLC0415
 
     settings.refuse_open_door(settings.interface_host)
-    configure_logging(settings, "interface")
     ml = MlRelay(settings.ml_url, settings.internal_token, settings.ml_timeout_seconds)
     sock = serve.bind(settings.interface_host, settings.interface_port, "AIMQ_INTERFACE_PORT")
     with sock:

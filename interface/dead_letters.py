@@ -46,9 +46,7 @@ def router(context: Context) -> APIRouter:
         letter = await context.broker_threads.run(_find, context, dead_letter_id)
         return _json(_summary(letter) | _details(letter))
 
-    @routes.post(
-        "/{dead_letter_id}/replay", summary="Try it again", responses=problems(404, 503)
-    )
+    @routes.post("/{dead_letter_id}/replay", summary="Try it again", responses=problems(404, 503))
     async def replay(dead_letter_id: str) -> Response:
         letter = await context.broker_threads.run(_find, context, dead_letter_id)
         if not await context.broker_threads.run(_replay, context, letter):

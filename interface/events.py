@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 
@@ -61,7 +61,7 @@ class JobEvents:
         self._watchers: defaultdict[str, set[Mailbox]] = defaultdict(set)
         self._changed: dict[str, Job] = {}
         self._lock = Lock()
-        self._stop = lambda: None
+        self._stop: Callable[[], None] | None = None
 
     def start(self) -> None:
         """Begin to watch the store, on the running loop."""
@@ -80,7 +80,8 @@ class JobEvents:
 
     def stop(self) -> None:
         """End the watch on the store and let all watchers go."""
-        self._stop()
+        if self._stop is not None:
+            self._stop()
         for mailboxes in self._watchers.values():
             for mailbox in mailboxes:
                 mailbox.close()

@@ -16,7 +16,9 @@ from aimq.http.probes import PATHS
 
 #: The page itself holds no data; what it then asks for needs the key.
 _OPEN: Final = frozenset({*PATHS, "/", "/page/page.js", "/page/page.css", "/page/icon.svg"})
-#: A browser cannot add headers to a WebSocket; it can name a subprotocol, which carries the key.
+#: A browser cannot add headers to a WebSocket; it can name subprotocols: this one, which is
+#: agreed to, and one that carries the key.
+PROTOCOL: Final = "aimq"
 KEY_PROTOCOL: Final = "aimq.key."
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 

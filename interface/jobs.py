@@ -20,6 +20,7 @@ from aimq.messages import Kind
 from interface.context import Context, result_key, upload_key
 from interface.events import Mailbox, State
 from interface.filenames import content_disposition, result_name
+from interface.guard import PROTOCOL
 from interface.openapi import problems
 
 XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -140,8 +141,8 @@ async def _events(context: Context, websocket: WebSocket, job_id: str) -> None:
         except NotFound as exc:
             await websocket.send_denial_response(problem_documents.response(exc))
             return
-        protocols: list[str] = websocket.scope.get("subprotocols", [])
-        await websocket.accept(subprotocol=protocols[0] if protocols else None)
+        named = PROTOCOL in websocket.scope.get("subprotocols", ())
+        await websocket.accept(subprotocol=PROTOCOL if named else None)
         leaving = asyncio.create_task(_notice_leaving(websocket, mailbox))
         try:
             await _send_states(websocket, State(job), mailbox)

@@ -19,9 +19,7 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
-        self.uploads = Counter(
-            "aimq_uploads", "Uploads by outcome", ["outcome"], registry=registry
-        )
+        self.uploads = Counter("aimq_uploads", "Uploads by outcome", ["outcome"], registry=registry)
         self.published = Counter(
             "aimq_messages_published", "Messages the broker confirmed", registry=registry
         )

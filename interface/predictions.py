@@ -76,9 +76,7 @@ class Predict:
         )
         headers = [header for header in answer.headers if header[0] in _PASSED_ON]
         headers.append((b"content-length", b"%d" % len(answer.body)))
-        await send(
-            {"type": "http.response.start", "status": answer.status, "headers": headers}
-        )
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
         return answer.status
 
@@ -104,4 +102,6 @@ async def _read(receive: Receive, bound: int) -> bytes:
 
 def _check(size: int, bound: int) -> None:
     if size > bound:
-        raise TooLarge(f"The body is over {bound // 1024:,} KiB; one record is a few hundred bytes.")
+        raise TooLarge(
+            f"The body is over {bound // 1024:,} KiB; one record is a few hundred bytes."
+        )

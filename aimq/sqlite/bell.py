@@ -21,7 +21,7 @@ from aimq.sqlite.times import MICRO, now_us
 from aimq.sqlite.writer import Transaction
 
 #: Longest sleep of a waiter before it looks for itself, in seconds.
-POLL_SECONDS: Final = 0.025
+POLL_SECONDS: Final = 0.05
 #: A waiter is forgotten this long after it last waited, in seconds.
 _LISTED_SECONDS: Final = 60.0
 
@@ -38,7 +38,8 @@ class Bell:
         self._database = database
         self._topic = topic
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
+        with contextlib.suppress(OSError):  # no loopback here: polling has to do
+            self._socket.bind(("127.0.0.1", 0))
         self._port: int = self._socket.getsockname()[1]
         self._listed_until = 0.0
 
@@ -48,7 +49,7 @@ class Bell:
         Raises:
             TransientError: the database cannot be written; polling goes on regardless.
         """
-        if time.monotonic() < self._listed_until - _LISTED_SECONDS / 2:
+        if not self._port or time.monotonic() < self._listed_until - _LISTED_SECONDS / 2:
             return
         self._database.write(self._list, durable=False)
         self._listed_until = time.monotonic() + _LISTED_SECONDS
