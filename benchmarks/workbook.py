@@ -28,11 +28,11 @@ from batch_processor.workbook import Sheet, read_workbook, write_workbook
 
 DIFFICULT: list[Any] = [
     1, "1", "00123", True, "true", 0.1234567890123456, "#N/A", "1e5", "2020-01-01",
-    dt.datetime(2020, 1, 1),
+    dt.datetime(2020, 1, 1),  # noqa: DTZ001 # spreadsheets know no time zones
 ]  # fmt: skip
 
 
-def table(rows: int, mixed: bool) -> Sheet:
+def table(rows: int, *, mixed: bool) -> Sheet:
     """Return a table of the usual shape."""
     random = np.random.default_rng(0)
     words = np.array(["alpha", "beta", "gamma", "delta epsilon"])
@@ -44,19 +44,19 @@ def table(rows: int, mixed: bool) -> Sheet:
     return Sheet("Data", [f"column {n}" for n in frame.columns], frame)
 
 
-def ours_read(path: Path) -> Any:
+def ours_read(path: Path) -> Sheet:
     """Read as the batch processor does."""
     return read_workbook(path, max_rows=2_000_000, max_unpacked_mb=8192)
 
 
-def openpyxl_read(path: Path) -> Any:
+def openpyxl_read(path: Path) -> pd.DataFrame:
     """Read as openpyxl does, row by row."""
     sheet = openpyxl.load_workbook(path, read_only=True).worksheets[0]
     header, *rows = sheet.iter_rows(values_only=True)
     return pd.DataFrame(rows, columns=header)
 
 
-def fastexcel_read(path: Path) -> Any:
+def fastexcel_read(path: Path) -> pd.DataFrame:
     """Read as fastexcel does by default: one type for a column."""
     return fastexcel.read_excel(path).load_sheet(0, schema_sample_rows=None).to_pandas()
 
