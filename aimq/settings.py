@@ -47,6 +47,14 @@ class Settings(BaseSettings):
     """``file://…`` (default: ``<data>/files``) or any fsspec URL."""
     redisai_url: str = Field(default="", repr=False)
     """``redis://host:6379/0`` of a RedisAI server; empty: in-process ONNX Runtime."""
+    redisai_connect_seconds: Seconds = 0.5
+    """Longest wait for a connection to RedisAI, in seconds; then the answer is made in-process."""
+    redisai_timeout_seconds: Seconds = 1.0
+    """Longest wait for RedisAI's answer to one execution, in seconds; then as above."""
+    redisai_store_seconds: Seconds = 120.0
+    """Longest wait for RedisAI to take a model, in seconds; it answers nobody meanwhile."""
+    redisai_connections: Positive = 16
+    """Most connections to RedisAI of one process (on its event loop; as many for its threads)."""
     models_dir: Path = Path("models")
     """Folder of the published model versions."""
     model_name: str = "used_cars"

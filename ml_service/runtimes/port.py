@@ -1,13 +1,16 @@
 """The ModelRuntime port: something that turns a feature matrix into predictions.
 
-Encoding and validation happen before (`aimq.schema`); a runtime sees numbers only.
+Encoding and validation happen before (`aimq.schema`); a runtime sees numbers only. A runtime must
+offer `LoadedModel.predict`. What more it can do it says by also offering `AsyncModel` (it waits on
+a network, so it is awaited and never called on the event loop) or `AnsweringModel` (it chooses
+between runtimes at each call, so it says which one answered).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +53,46 @@ class LoadedModel(Protocol):
 
     def close(self) -> None:
         """Free what the model holds. Idempotent; no call of `predict` is under way."""
+        ...
+
+
+@runtime_checkable
+class AsyncModel(LoadedModel, Protocol):
+    """A model that is reached over a network: awaited on the event loop, never run there.
+
+    Its calls are micro-batched (`ml_service.batching`), one execution at a time per model.
+    """
+
+    async def predict_async(self, matrix: Matrix) -> Vector:
+        """Do as `predict` without blocking the event loop; cancelling it is safe."""
+        ...
+
+
+class Answer(NamedTuple):
+    """Predictions, and the runtime they came from.
+
+    Attributes:
+        values: float32 (n,), one prediction per row.
+        served_by: `ModelRuntime.name` of the runtime that computed all of them.
+    """
+
+    values: Vector
+    served_by: str
+
+
+@runtime_checkable
+class AnsweringModel(LoadedModel, Protocol):
+    """A model behind which one of several runtimes answers, chosen at each call.
+
+    Where a model offers this, it is asked through these two, not through `predict`.
+    """
+
+    def answer(self, matrix: Matrix) -> Answer:
+        """Do as `predict`, and say which runtime answered."""
+        ...
+
+    async def answer_async(self, matrix: Matrix) -> Answer:
+        """Do as `answer` without blocking the event loop; cancelling it is safe."""
         ...
 
 

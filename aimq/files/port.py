@@ -1,4 +1,4 @@
-"""The FileStore port: named files, written whole or not at all. Its one adapter is fsspec."""
+"""The FileStore port: named files, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ class FileStore(Protocol):
     """Files under keys like ``uploads/<job id>.xlsx``; keys are ours, never a client's.
 
     Thread-safe; blocks on the disk or the network. A reader sees the earlier file or the new one,
-    never a part. Raises `FilesUnavailable` when the store cannot be reached or is full, and
-    `NotFound` for a key that does not exist.
+    never a part. Raises `FilesUnavailable` when the store cannot be reached or is full, `NotFound`
+    for a key that does not exist, and `InternalError` for one that breaks `aimq.files.keys`.
     """
 
     def put(self, key: str, stream: BinaryIO) -> int:
-        """Store a stream under a key, replacing what was there; returns its size in bytes."""
+        """Store a stream under a key, replacing what was there; returns its size in bytes.
+
+        Read to its end from where it stands, in blocks; what reading it raises passes through,
+        and nothing is stored then.
+        """
         ...
 
     def open(self, key: str) -> BinaryIO:
@@ -33,7 +37,7 @@ class FileStore(Protocol):
         ...
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """Yield the keys under a prefix such as ``uploads``."""
+        """Yield the keys in a folder such as ``uploads`` and below it, in no order."""
         ...
 
     def check(self) -> None:

@@ -1,0 +1,31 @@
+"""The broker a URL names."""
+
+from __future__ import annotations
+
+from aimq.broker.port import Broker
+from aimq.errors import SettingsError
+from aimq.settings import Settings
+from aimq.sqlite.url import scheme_of
+
+
+def connect_broker(settings: Settings) -> Broker:
+    """Return the broker of ``AIMQ_BROKER_URL``, chosen by its scheme.
+
+    A server that is not there yet is no error: `Broker.check` tells.
+
+    Raises:
+        SettingsError: an unknown scheme, or a URL its adapter refuses.
+    """
+    scheme = scheme_of(settings.broker_url)
+    if scheme == "sqlite":
+        from aimq.broker.embedded import EmbeddedBroker  # noqa: PLC0415 # only what is used
+
+        return EmbeddedBroker(settings)
+    if scheme in {"amqp", "amqps"}:
+        from aimq.broker.rabbitmq import RabbitBroker  # noqa: PLC0415 # pika takes a while
+
+        return RabbitBroker(settings)
+    raise SettingsError(
+        f"AIMQ_BROKER_URL: scheme {scheme!r} is not known; "
+        "use sqlite:///path, amqp://user:password@host:5672/vhost or amqps://…"
+    )

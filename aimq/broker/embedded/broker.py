@@ -1,0 +1,112 @@
+"""The Broker port on an SQLite file."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import Future
+from typing import Final
+
+from aimq.broker.embedded import dead_letters, messages
+from aimq.broker.embedded.subscription import EmbeddedSubscription
+from aimq.broker.port import DeadLetter, QueueCounts
+from aimq.errors import BrokerUnavailable, TransientError
+from aimq.messages import Message, encode
+from aimq.settings import Settings
+from aimq.sqlite.database import open_database
+from aimq.sqlite.times import now_us
+
+#: Renewals per lease: two may fail before a delivery is lost.
+_RENEWALS: Final = 3
+_log = logging.getLogger(__name__)
+
+
+class EmbeddedBroker:
+    """Durable queues in ``AIMQ_BROKER_URL`` = ``sqlite:///…``. Thread-safe; any number of
+    processes on one machine may use the same file.
+
+    What a publish has confirmed survives the death of every process and a loss of power; see
+    `aimq.sqlite.database` for the rest. A consumer's death is noticed when its lease
+    (``AIMQ_LEASE_SECONDS``) runs out.
+
+    Raises:
+        SettingsError: the URL or its file cannot be used, ever.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._lease = settings.lease_seconds
+        self._database = open_database(
+            settings.broker_url, "AIMQ_BROKER_URL", settings.data_dir, BrokerUnavailable
+        )
+        self._subscriptions: list[EmbeddedSubscription] = []
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._renewing: threading.Thread | None = None
+
+    def publish(self, queue: str, message: Message) -> Future[None]:
+        """See the port."""
+        return self.publish_body(queue, encode(message), message.job_id)
+
+    def publish_body(self, queue: str, body: bytes, message_id: str) -> Future[None]:
+        """As `publish`, for a body that may be anything."""
+        return self._database.submit(lambda tx: messages.insert(tx, queue, body, message_id))
+
+    def subscribe(self, queue: str, prefetch: int) -> EmbeddedSubscription:
+        """See the port."""
+        subscription = EmbeddedSubscription(self._database, queue, prefetch, self._lease)
+        with self._lock:
+            self._subscriptions.append(subscription)
+            if self._renewing is None:
+                self._renewing = threading.Thread(
+                    target=self._renew, name="broker-leases", daemon=True
+                )
+                self._renewing.start()
+        return subscription
+
+    def counts(self, queue: str) -> QueueCounts:
+        """See the port."""
+        with self._database.reading() as connection:
+            return messages.counts(connection, queue, now_us())
+
+    def dead_letters(self, queue: str, limit: int = 100) -> list[DeadLetter]:
+        """See the port."""
+        with self._database.reading() as connection:
+            return dead_letters.oldest(connection, queue, limit)
+
+    def replay(self, queue: str, dead_letter_id: str) -> DeadLetter | None:
+        """See the port."""
+        return self._database.write(lambda tx: dead_letters.replay(tx, queue, dead_letter_id))
+
+    def discard(self, queue: str, dead_letter_id: str) -> DeadLetter | None:
+        """See the port."""
+        return self._database.write(lambda tx: dead_letters.discard(tx, queue, dead_letter_id))
+
+    def check(self) -> None:
+        """See the port."""
+        self._database.check()
+
+    def close(self) -> None:
+        """See the port. What was received and not settled goes back to its queue at once."""
+        self._stop.set()
+        with self._lock:
+            subscriptions, self._subscriptions = self._subscriptions, []
+            renewing, self._renewing = self._renewing, None
+        for subscription in subscriptions:
+            subscription.close()
+            subscription.abandon()
+        if renewing is not None:
+            renewing.join()
+        self._database.close()
+
+    def _renew(self) -> None:
+        while not self._stop.wait(self._lease / _RENEWALS):
+            with self._lock:
+                self._subscriptions = [s for s in self._subscriptions if not s.finished]
+                subscriptions = list(self._subscriptions)
+            for subscription in subscriptions:
+                try:
+                    subscription.renew()
+                except TransientError as exc:
+                    _log.warning("Leases were not renewed: %s", exc.detail)
+                except Exception:  # noqa: BLE001 # renewing goes on whatever happens
+                    _log.exception("Leases were not renewed")

@@ -1,0 +1,40 @@
+"""What a key of the file store may look like. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from aimq.errors import InternalError
+
+_MAX_BYTES: Final = 512
+_MAX_PART_BYTES: Final = 200
+_FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f\\]")
+
+
+def checked(key: str) -> str:
+    """Return the key if it is a relative path of plain names, as ``uploads/1f.xlsx``.
+
+    Names must not be empty, begin with a dot (so neither ``..`` nor a staging name of ours), hold
+    a backslash or a control character, or be longer than file systems take.
+
+    Raises:
+        InternalError: it is not; keys are made by us, so that is a bug.
+    """
+    parts = key.split("/")
+    if (
+        all(_is_name(part) for part in parts)
+        and not _FORBIDDEN.search(key)
+        and len(key.encode(errors="surrogatepass")) <= _MAX_BYTES
+    ):
+        return key
+    raise InternalError(f"not a key of the file store: {key[:80]!r}")
+
+
+def _is_name(part: str) -> bool:
+    return (
+        bool(part)
+        and not part.startswith(".")
+        and len(part.encode(errors="surrogatepass")) <= _MAX_PART_BYTES
+        and part.isprintable()
+    )

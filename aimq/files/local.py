@@ -1,0 +1,143 @@
+"""FileStore in a local folder.
+
+A file is written under ``<root>/.staging/``, synced and renamed into place, so that neither a
+reader nor a crash ever shows a part of it. What killed writers left there is swept after a day.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from aimq.files.failures import reading, writing
+from aimq.files.keys import checked
+
+_BLOCK: Final = 1024 * 1024
+_STAGING: Final = ".staging"
+_LEFTOVER_SECONDS: Final = 86_400.0
+_SWEEP_SECONDS: Final = 3_600.0
+
+
+class LocalFiles:
+    """`aimq.files.port.FileStore` under a folder, which is made when first written to.
+
+    Args:
+        root: the folder; every process that uses it must see the same file system.
+        clock: seconds since the epoch; injected by tests.
+    """
+
+    def __init__(self, root: Path, clock: Callable[[], float] = time.time) -> None:
+        self._root = root
+        self._staging = root / _STAGING
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._next_sweep = 0.0
+
+    def put(self, key: str, stream: BinaryIO) -> int:
+        """See `FileStore.put`."""
+        target = self._path(key)
+        with writing(str(self._root)):
+            self._sweep_now_and_then()
+            part = self._staging / secrets.token_hex(16)
+            _make_folder(self._staging)
+            file = part.open("xb")
+        try:
+            with file:
+                size = self._fill(file, stream)
+            with writing(str(self._root)):
+                _make_folder(target.parent)
+                part.replace(target)
+                _sync_folder(target.parent)
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+        return size
+
+    def _fill(self, file: BinaryIO, stream: BinaryIO) -> int:
+        """Copy and sync; only errors of our own side are mapped."""
+        size = 0
+        while block := stream.read(_BLOCK):
+            with writing(str(self._root)):
+                file.write(block)
+            size += len(block)
+        with writing(str(self._root)):
+            file.flush()
+            os.fsync(file.fileno())
+        return size
+
+    def open(self, key: str) -> BinaryIO:
+        """See `FileStore.open`."""
+        with reading(str(self._root), key):
+            return self._path(key).open("rb")
+
+    @contextmanager
+    def local_copy(self, key: str) -> Iterator[Path]:
+        """See `FileStore.local_copy`; this is the file itself."""
+        path = self._path(key)
+        with self.open(key):
+            yield path
+
+    def delete(self, key: str) -> None:
+        """See `FileStore.delete`."""
+        with writing(str(self._root)), suppress(NotADirectoryError):
+            self._path(key).unlink(missing_ok=True)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """See `FileStore.keys`."""
+        folder = self._path(prefix)
+        with writing(str(self._root), "listed"):
+            for at, _, names in os.walk(folder):
+                for name in names:
+                    yield (Path(at) / name).relative_to(self._root).as_posix()
+
+    def check(self) -> None:
+        """See `FileStore.check`."""
+        with writing(str(self._root)):
+            _make_folder(self._staging)
+            part = self._staging / secrets.token_hex(16)
+            try:
+                part.write_bytes(b"check")
+            finally:
+                part.unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        return self._root / checked(key)
+
+    def _sweep_now_and_then(self) -> None:
+        now = self._clock()
+        with self._lock:
+            if now < self._next_sweep:
+                return
+            self._next_sweep = now + _SWEEP_SECONDS
+        for part in self._staging.glob("*"):
+            with suppress(FileNotFoundError):  # another process swept it
+                if part.stat().st_mtime < now - _LEFTOVER_SECONDS:
+                    part.unlink()
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each durably."""
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        _make_folder(folder.parent)
+    with suppress(FileExistsError):
+        folder.mkdir()
+    if not folder.is_dir():
+        raise NotADirectoryError(20, "Not a directory", str(folder))
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames and new entries in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

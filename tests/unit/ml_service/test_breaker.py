@@ -1,0 +1,204 @@
+"""The circuit breaker's policy, on a clock of its own."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from ml_service.breaker import Breaker, State
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def breaker(clock):
+    return Breaker(clock=clock, threshold=3, window=10, cooldown=2, longest=5)
+
+
+def opened(breaker: Breaker) -> Breaker:
+    for _ in range(3):
+        breaker.failed()
+    return breaker
+
+
+def test_it_opens_at_the_threshold_and_not_before(breaker):
+    breaker.failed()
+    breaker.failed()
+    assert breaker.closed
+    breaker.failed()
+    assert breaker.state is State.OPEN
+
+
+def test_failures_older_than_the_window_do_not_count(breaker, clock):
+    breaker.failed()
+    breaker.failed()
+    clock.now += 10
+    breaker.failed()
+    assert breaker.closed
+    breaker.failed()
+    assert breaker.closed
+    breaker.failed()
+    assert not breaker.closed
+
+
+def test_no_probe_is_granted_before_the_cooldown(breaker, clock):
+    opened(breaker)
+    assert breaker.seconds_to_probe() == 2
+    assert not breaker.try_probe()
+    clock.now += 1.5
+    assert breaker.seconds_to_probe() == 0.5
+    assert not breaker.try_probe()
+    clock.now += 0.5
+    assert breaker.try_probe()
+
+
+def test_one_probe_at_a_time(breaker, clock):
+    opened(breaker)
+    clock.now += 2
+    assert breaker.try_probe()
+    assert not breaker.try_probe()
+    assert breaker.state is State.HALF_OPEN
+    assert not breaker.closed
+    assert breaker.seconds_to_probe() is None
+
+
+def test_a_probe_that_succeeds_closes_with_a_clean_record(breaker, clock):
+    opened(breaker)
+    clock.now += 2
+    breaker.try_probe()
+    breaker.succeeded()
+    assert breaker.closed
+    breaker.failed()
+    breaker.failed()
+    assert breaker.closed
+
+
+def test_each_failed_probe_doubles_the_wait_up_to_the_longest(breaker, clock):
+    opened(breaker)
+    waits = []
+    for _ in range(4):
+        waits.append(breaker.seconds_to_probe())
+        clock.now += waits[-1]
+        assert breaker.try_probe()
+        breaker.failed()
+    assert waits == [2, 4, 5, 5]
+
+
+def test_the_wait_is_short_again_after_a_recovery(breaker, clock):
+    opened(breaker)
+    for _ in range(3):
+        clock.now += 5
+        breaker.try_probe()
+        breaker.failed()
+    clock.now += 5
+    breaker.try_probe()
+    breaker.succeeded()
+    assert opened(breaker).seconds_to_probe() == 2
+
+
+def test_late_results_of_earlier_calls_do_not_move_an_open_breaker(breaker, clock):
+    opened(breaker)
+    clock.now += 1
+    breaker.failed()
+    breaker.succeeded()
+    assert breaker.state is State.OPEN
+    assert breaker.seconds_to_probe() == 1
+
+
+def test_tripped_it_is_open_and_due_at_once(breaker):
+    breaker.trip()
+    assert not breaker.closed
+    assert breaker.seconds_to_probe() == 0
+    assert breaker.try_probe()
+    breaker.failed()
+    assert breaker.seconds_to_probe() == 4
+
+
+def test_a_trip_does_not_shorten_a_cooldown_under_way(breaker):
+    opened(breaker).trip()
+    assert breaker.seconds_to_probe() == 2
+
+
+class BreakerMachine(RuleBasedStateMachine):
+    """Whatever the order of calls: one probe at a time, none early, closed only by a probe."""
+
+    @initialize(threshold=st.integers(1, 5))
+    def start(self, threshold):
+        self.clock = Clock()
+        self.threshold = threshold
+        self.breaker = Breaker(
+            clock=self.clock, threshold=threshold, window=10, cooldown=1, longest=8
+        )
+        self.recent: list[float] = []
+        self.probing = False
+        self.opened_at = 0.0
+
+    @rule(seconds=st.floats(0, 20))
+    def time_passes(self, seconds):
+        self.clock.now += seconds
+
+    @rule()
+    def a_call_fails(self):
+        before = self.breaker.state
+        self.breaker.failed()
+        if before is State.CLOSED:
+            self.recent.append(self.clock.now)
+            counted = [t for t in self.recent[-self.threshold :] if self.clock.now - t < 10]
+            assert self.breaker.closed == (len(counted) < self.threshold)
+        else:
+            assert self.breaker.state is State.OPEN
+        if before is not State.OPEN and not self.breaker.closed:
+            self.opened_at, self.recent, self.probing = self.clock.now, [], False
+
+    @rule()
+    def it_is_tripped(self):
+        if self.breaker.closed:
+            self.opened_at, self.recent = self.clock.now - 1, []
+        self.breaker.trip()
+        assert not self.breaker.closed
+
+    @rule()
+    def a_probe_is_asked_for(self):
+        granted = self.breaker.try_probe()
+        if granted:
+            assert not self.probing
+            assert self.clock.now - self.opened_at >= 1
+        self.probing = self.probing or granted
+
+    @rule()
+    def a_success_is_told(self):
+        before = self.breaker.state
+        self.breaker.succeeded()
+        assert self.breaker.closed == (before is not State.OPEN)
+        if before is State.HALF_OPEN:
+            self.probing, self.recent = False, []
+
+    @precondition(lambda self: self.breaker.state is State.OPEN)
+    @rule()
+    def waiting_long_enough_always_grants_a_probe(self):
+        self.clock.now += 8.000001
+        assert self.breaker.try_probe()
+        self.probing = True
+
+    @invariant()
+    def the_wait_is_bounded(self):
+        wait = self.breaker.seconds_to_probe()
+        assert (wait is None) == (self.breaker.state is not State.OPEN)
+        assert wait is None or 0 <= wait <= 8
+
+
+BreakerMachine.TestCase.settings = hypothesis_settings(max_examples=50, deadline=None)
+TestBreakerMachine = BreakerMachine.TestCase
