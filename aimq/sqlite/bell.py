@@ -21,7 +21,7 @@ from aimq.sqlite.times import MICRO, now_us
 from aimq.sqlite.writer import Transaction
 
 #: Longest sleep of a waiter before it looks for itself, in seconds.
-POLL_SECONDS: Final = 0.025
+POLL_SECONDS: Final = 0.05
 #: A waiter is forgotten this long after it last waited, in seconds.
 _LISTED_SECONDS: Final = 60.0
 

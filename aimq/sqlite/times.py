@@ -21,6 +21,11 @@ def to_us(moment: datetime) -> int:
     return (moment - _EPOCH) // _ONE
 
 
-def from_us(value: int | None) -> datetime | None:
-    """Return the moment (UTC) of a number of microseconds since 1970; None for None."""
-    return None if value is None else _EPOCH + timedelta(microseconds=value)
+def from_us(value: int) -> datetime:
+    """Return the moment (UTC) of a number of microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=value)
+
+
+def from_us_or_none(value: int | None) -> datetime | None:
+    """As `from_us`; None for None."""
+    return None if value is None else from_us(value)

@@ -8,7 +8,7 @@ from typing import Final
 from aimq.broker.failures import decode_history, encode_history, replayed_history
 from aimq.broker.port import DeadLetter, Failure
 from aimq.sqlite.migrations import READY
-from aimq.sqlite.times import from_us
+from aimq.sqlite.times import from_us_or_none
 from aimq.sqlite.writer import Transaction
 
 _SELECT: Final = (
@@ -81,7 +81,7 @@ def _letter(  # the columns of _SELECT
             unprocessable=bool(unprocessable),
         ),
         attempts=attempts,
-        first_failed_at=from_us(first_failed_at),
-        last_failed_at=from_us(last_failed_at),
+        first_failed_at=from_us_or_none(first_failed_at),
+        last_failed_at=from_us_or_none(last_failed_at),
         history=decode_history(history),
     )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from aimq.broker.failures import DELIVERY_SAFETY_NET
 from aimq.broker.port import Delivery, Failure, QueueCounts
 from aimq.sqlite.migrations import DEAD, DELAYED, HELD, READY
-from aimq.sqlite.times import from_us
+from aimq.sqlite.times import from_us_or_none
 from aimq.sqlite.writer import Transaction
 
 _LOST = "Every worker that took this message died; it was given up so that the others go on."
@@ -63,7 +63,7 @@ def take(tx: Transaction, queue: str, limit: int, now: int, lease_until: int) ->
             message_id=message_id,
             attempts=attempts,
             redelivered=lost > 0,
-            first_failed_at=from_us(first_failed_at),
+            first_failed_at=from_us_or_none(first_failed_at),
             tag=Tag(message, delivery),
         )
         for message, delivery, body, message_id, attempts, lost, first_failed_at in rows

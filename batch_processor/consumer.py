@@ -1,0 +1,281 @@
+"""Takes messages off one work queue, has the jobs done, and accounts for every one of them.
+
+Orderings that keep the promises (the store is written first, the queue second; ``kill -9`` may
+come between any two steps, and the broker then delivers the message again):
+
+- done: result file, then job done, then ack. Killed before the ack: the message comes again, the
+  job is done already, the message is forgotten.
+- retry: job retrying, then the delayed copy with its ack. Killed between: the message comes again
+  at once and is claimed at once; one attempt comes early, none is lost.
+- failed: job failed, then the dead letter with its ack. Killed between: the message comes again,
+  the job is found failed, and the message goes to the dead letters then. The other order would
+  leave a job "processing" for ever, with no message to bring it on.
+- the store cannot be reached at the end of the work: nothing is settled in the queue; the outcome
+  is kept (`Settling`) and written when the store is back, while the worker goes on.
+- the claim turned out void: whoever took it settles the job. The message is postponed rather than
+  forgotten: it costs one look at the job later, and no assumption on who holds what.
+- settling a message resolves to False (the connection broke meanwhile): it comes again, as above.
+
+A job that has killed a worker before is worked on alone in this process, so that it takes nobody
+with it the next time.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from aimq.backoff import RetryPolicy
+from aimq.broker.port import Delivery, Failure, Subscription
+from aimq.errors import AimqError, MessageRejected
+from aimq.jobs.job import Status
+from aimq.jobs.port import Claim, JobStore, Outcome, Refused
+from aimq.messages import Kind, Message, decode
+from batch_processor import metrics, verdict
+from batch_processor.alone import SharedLock
+from batch_processor.handler import Ending, Handler, Stopped, Success, Work
+from batch_processor.leases import Leases
+from batch_processor.settling import Settlement, Settling
+
+#: Longest uninterrupted wait for a message, in seconds.
+_RECEIVE_SECONDS = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What the consumers of a process share.
+
+    Attributes:
+        handlers: who does which kind of work.
+        owner: names this process in claims.
+        uniform: returns a number in [0, 1), for the jitter of retries.
+    """
+
+    store: JobStore
+    handlers: Mapping[Kind, Handler]
+    leases: Leases
+    settling: Settling
+    policy: RetryPolicy
+    owner: str
+    lease_seconds: float
+    delivery_limit: int
+    uniform: Callable[[], float]
+    floor: SharedLock
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    delivery: Delivery
+    message: Message
+
+
+class Consumer:
+    """Works on the messages of one subscription, with any number of threads in `run`."""
+
+    def __init__(self, subscription: Subscription, shop: Workshop) -> None:
+        self._subscription = subscription
+        self._shop = shop
+        self._limit = max(handler.limit for handler in shop.handlers.values())
+        self._stopping = threading.Event()
+        self._store_failures = 0
+
+    def stop(self) -> None:
+        """Take no more messages; `run` returns once what is held is settled."""
+        self._stopping.set()
+        self._subscription.close()
+
+    def run(self) -> None:
+        """Work until stopped. Survives whatever a message does short of killing the process."""
+        while not self._stopping.is_set():
+            deliveries = self._subscription.receive(self._limit, timeout=_RECEIVE_SECONDS)
+            if not deliveries:
+                continue
+            try:
+                self.process(deliveries)
+            except Exception:
+                # A bug in this file: what was not settled is postponed, so that it is not held
+                # for ever. Settling twice is harmless: the second time resolves to False.
+                logger.exception("Messages could not be accounted for; they are postponed")
+                for delivery in deliveries:
+                    self._subscription.postpone(delivery, self._shop.policy.max_seconds)
+
+    def process(self, deliveries: Sequence[Delivery]) -> None:
+        """Handle deliveries and settle every one."""
+        held = [one for delivery in deliveries if (one := self._decode(delivery))]
+        by_kind: dict[Kind, list[_Held]] = {}
+        for one in held:
+            by_kind.setdefault(one.message.kind, []).append(one)
+        for kind, group in by_kind.items():
+            limit = self._shop.handlers[kind].limit
+            for start in range(0, len(group), limit):
+                self._process_group(kind, group[start : start + limit])
+
+    def _decode(self, delivery: Delivery) -> _Held | None:
+        try:
+            message = decode(delivery.body)
+            if message.kind not in self._shop.handlers:
+                raise MessageRejected(f"nobody here handles messages of kind {message.kind}")
+        except MessageRejected as exc:
+            logger.warning("Message %r is dead-lettered: %s", delivery.message_id[:64], exc.detail)
+            failure = Failure(
+                error=exc.detail[: verdict.MAX_ERROR],
+                error_type=type(exc).__name__,
+                unprocessable=True,
+            )
+            self._subscription.dead_letter(delivery, failure)
+            metrics.MESSAGES.labels("unknown", "unprocessable").inc()
+            return None
+        return _Held(delivery, message)
+
+    def _process_group(self, kind: Kind, group: list[_Held]) -> None:
+        shop = self._shop
+        if self._stopping.is_set():
+            for one in group:
+                self._subscription.hand_back(one.delivery)
+            return
+        try:
+            answers = shop.store.claim(
+                [one.message.job_id for one in group], shop.owner, shop.lease_seconds
+            )
+            claimed = [
+                (one, Work(answer, shop.store))
+                for one, answer in zip(group, answers, strict=True)
+                if isinstance(answer, Claim) or self._refused(one, answer)
+            ]
+        except AimqError as exc:
+            self._store_away(group, exc)
+            return
+        self._store_failures = 0
+        fresh = [pair for pair in claimed if not pair[1].claim.crashes]
+        if fresh:
+            self._work(kind, fresh, shop.floor.shared())
+        for pair in claimed:
+            if pair[1].claim.crashes:
+                self._suspect(kind, pair)
+
+    def _refused(self, one: _Held, refused: Refused) -> bool:
+        """Settle the message of a job that could not be claimed; always False."""
+        job = self._shop.store.get(refused.job_id)
+        self._settle_message(one, verdict.on_refusal(refused, job))
+        return False
+
+    def _store_away(self, group: list[_Held], exc: AimqError) -> None:
+        if not self._store_failures:
+            logger.warning("Messages wait: %s", exc.detail)
+        self._store_failures += 1
+        delay = self._shop.policy.delay(self._store_failures, self._shop.uniform)
+        for one in group:
+            self._subscription.postpone(one.delivery, delay)
+
+    def _suspect(self, kind: Kind, pair: tuple[_Held, Work]) -> None:
+        """Work on a job that killed a worker before: alone, or not any more."""
+        given_up = verdict.on_crashes(pair[1].claim, self._shop.delivery_limit)
+        if given_up is None:
+            self._work(kind, [pair], self._shop.floor.alone())
+        else:
+            self._settle([(pair[0], pair[1], given_up)])
+
+    def _work(
+        self, kind: Kind, pairs: list[tuple[_Held, Work]], floor: AbstractContextManager[None]
+    ) -> None:
+        works = [work for _, work in pairs]
+        with self._shop.leases.keep(works):
+            with floor, metrics.ACTIVE.labels(kind).track_inprogress():
+                endings = self._handle(kind, works)
+            self._settle(
+                [
+                    (one, work, self._judge(one, ending))
+                    for (one, work), ending in zip(pairs, endings, strict=True)
+                ]
+            )
+
+    def _handle(self, kind: Kind, works: list[Work]) -> Sequence[Ending]:
+        with metrics.SECONDS.labels(kind).time():
+            try:
+                return self._shop.handlers[kind].handle(works)
+            except BaseException as exc:  # noqa: BLE001 # not even this may lose a message
+                return [exc] * len(works)
+
+    def _judge(self, one: _Held, ending: Ending) -> Success | Stopped | verdict.Retry | verdict.GiveUp:
+        if isinstance(ending, Success | Stopped):
+            return ending
+        decided = verdict.on_error(
+            ending, one.delivery.attempts, self._shop.policy, self._shop.uniform
+        )
+        bug = not isinstance(ending, AimqError)
+        logger.log(
+            logging.ERROR if bug else logging.WARNING,
+            "Job %s, attempt %d: %s",
+            one.message.job_id,
+            one.delivery.attempts + 1,
+            decided.failure.error,
+            exc_info=ending if bug else None,
+        )
+        return decided
+
+    def _settle(
+        self,
+        ends: list[tuple[_Held, Work, Success | Stopped | verdict.Retry | verdict.GiveUp]],
+    ) -> None:
+        """Write outcomes to the store, then settle the messages."""
+        self._shop.settling.settle(
+            [
+                Settlement(
+                    work=work,
+                    outcome=_outcome(work.claim, end),
+                    stored=lambda one=one, end=end: self._settle_message(one, end),  # type: ignore[misc]
+                    void=lambda one=one: self._subscription.postpone(  # type: ignore[misc]
+                        one.delivery, self._shop.lease_seconds + verdict.LEASE_MARGIN
+                    ),
+                )
+                for one, work, end in ends
+            ]
+        )
+
+    def _settle_message(
+        self,
+        one: _Held,
+        end: Success
+        | Stopped
+        | verdict.Forget
+        | verdict.Postpone
+        | verdict.Retry
+        | verdict.GiveUp,
+    ) -> None:
+        subscription, delivery = self._subscription, one.delivery
+        match end:
+            case Success() | verdict.Forget():
+                subscription.ack(delivery)
+            case Stopped():
+                subscription.hand_back(delivery)
+            case verdict.Postpone(delay):
+                subscription.postpone(delivery, delay)
+            case verdict.Retry(delay, failure):
+                subscription.retry(delivery, delay, failure)
+            case verdict.GiveUp(failure):
+                subscription.dead_letter(delivery, failure)
+                logger.warning("Job %s is dead-lettered: %s", one.message.job_id, failure.error)
+        metrics.MESSAGES.labels(one.message.kind, type(end).__name__.lower()).inc()
+
+
+def _outcome(claim: Claim, end: Success | Stopped | verdict.Retry | verdict.GiveUp) -> Outcome:
+    match end:
+        case Success():
+            return Outcome(
+                claim=claim,
+                status=Status.DONE,
+                result=end.result,
+                model_versions=end.model_versions,
+                counts=end.counts,
+            )
+        case Stopped():
+            return Outcome(claim=claim, status=Status.QUEUED)
+        case verdict.Retry(_, failure):
+            return Outcome(claim=claim, status=Status.RETRYING, error=failure.error)
+        case verdict.GiveUp(failure):
+            return Outcome(claim=claim, status=Status.FAILED, error=failure.error)

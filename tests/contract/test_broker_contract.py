@@ -1,0 +1,25 @@
+import pytest
+
+pytest.register_assert_rewrite("contract.broker_contract")
+
+from contract.broker_contract import BrokerContract, BrokerHarness  # noqa: E402
+
+
+class EmbeddedHarness(BrokerHarness):
+    def __init__(self, folder):
+        self._folder = folder
+
+    def environment(self):
+        return {
+            "AIMQ_BROKER_URL": f"sqlite:///{self._folder / 'queue file.db'}",
+            "AIMQ_LEASE_SECONDS": "1.0",
+        }
+
+    def publish_raw(self, broker, queue, body):
+        broker.publish_body(queue, body, "").result(20)
+
+
+class TestEmbeddedBroker(BrokerContract):
+    @pytest.fixture
+    def harness(self, tmp_path):
+        return EmbeddedHarness(tmp_path)
