@@ -24,14 +24,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from aimq.backoff import RetryPolicy
 from aimq.broker.port import Delivery, Failure, Subscription
 from aimq.errors import AimqError, MessageRejected
-from aimq.jobs.job import Status
+from aimq.jobs.job import Status, now
 from aimq.jobs.port import Claim, JobStore, Outcome, Refused
 from aimq.messages import Kind, Message, decode
 from batch_processor import metrics, verdict
@@ -39,6 +39,9 @@ from batch_processor.alone import SharedLock
 from batch_processor.handler import Ending, Handler, Stopped, Success, Work
 from batch_processor.leases import Leases
 from batch_processor.settling import Settlement, Settling
+
+#: How work on a claimed job ended, and what that means for it.
+End = Success | Stopped | verdict.Retry | verdict.GiveUp
 
 #: Longest uninterrupted wait for a message, in seconds.
 _RECEIVE_SECONDS = 5.0
@@ -83,11 +86,21 @@ class Consumer:
         self._limit = max(handler.limit for handler in shop.handlers.values())
         self._stopping = threading.Event()
         self._store_failures = 0
+        self._active: dict[Work, _Held] = {}
 
     def stop(self) -> None:
         """Take no more messages; `run` returns once what is held is settled."""
         self._stopping.set()
         self._subscription.close()
+
+    def recall(self) -> None:
+        """Ask the handlers to lay down what they have in hand."""
+        for work in list(self._active):
+            work.recall()
+
+    def abandon(self) -> None:
+        """Hand back what is in hand still, over the heads of handlers that do not answer."""
+        self._settle([(one, work, Stopped()) for work, one in list(self._active.items())])
 
     def run(self) -> None:
         """Work until stopped. Survives whatever a message does short of killing the process."""
@@ -117,20 +130,27 @@ class Consumer:
 
     def _decode(self, delivery: Delivery) -> _Held | None:
         try:
-            message = decode(delivery.body)
-            if message.kind not in self._shop.handlers:
-                raise MessageRejected(f"nobody here handles messages of kind {message.kind}")
+            return _Held(delivery, _readable(delivery.body, self._shop.handlers))
         except MessageRejected as exc:
-            logger.warning("Message %r is dead-lettered: %s", delivery.message_id[:64], exc.detail)
-            failure = Failure(
-                error=exc.detail[: verdict.MAX_ERROR],
-                error_type=type(exc).__name__,
-                unprocessable=True,
-            )
-            self._subscription.dead_letter(delivery, failure)
-            metrics.MESSAGES.labels("unknown", "unprocessable").inc()
+            self._reject(delivery, exc)
             return None
-        return _Held(delivery, message)
+
+    def _reject(self, delivery: Delivery, exc: MessageRejected) -> None:
+        """Dead-letter a message nobody can process; a job it may have been for fails with it."""
+        failure = Failure(
+            error=exc.detail[: verdict.MAX_ERROR],
+            error_type=type(exc).__name__,
+            unprocessable=True,
+        )
+        try:
+            if delivery.message_id:
+                self._shop.store.fail(delivery.message_id, failure.error)
+        except AimqError as away:
+            self._store_away([delivery], away)
+            return
+        logger.warning("Message %r is dead-lettered: %s", delivery.message_id[:64], exc.detail)
+        self._subscription.dead_letter(delivery, failure)
+        metrics.MESSAGES.labels("unknown", "giveup").inc()
 
     def _process_group(self, kind: Kind, group: list[_Held]) -> None:
         shop = self._shop
@@ -142,35 +162,38 @@ class Consumer:
             answers = shop.store.claim(
                 [one.message.job_id for one in group], shop.owner, shop.lease_seconds
             )
-            claimed = [
-                (one, Work(answer, shop.store))
-                for one, answer in zip(group, answers, strict=True)
-                if isinstance(answer, Claim) or self._refused(one, answer)
-            ]
         except AimqError as exc:
-            self._store_away(group, exc)
+            self._store_away([one.delivery for one in group], exc)
             return
         self._store_failures = 0
-        fresh = [pair for pair in claimed if not pair[1].claim.crashes]
+        fresh: list[tuple[_Held, Work]] = []
+        suspects: list[tuple[_Held, Work]] = []
+        for one, answer in zip(group, answers, strict=True):
+            if isinstance(answer, Refused):
+                self._refused(one, answer)
+            else:
+                (suspects if answer.crashes else fresh).append((one, Work(answer, shop.store)))
         if fresh:
             self._work(kind, fresh, shop.floor.shared())
-        for pair in claimed:
-            if pair[1].claim.crashes:
-                self._suspect(kind, pair)
+        for pair in suspects:
+            self._suspect(kind, pair)
 
-    def _refused(self, one: _Held, refused: Refused) -> bool:
-        """Settle the message of a job that could not be claimed; always False."""
-        job = self._shop.store.get(refused.job_id)
+    def _refused(self, one: _Held, refused: Refused) -> None:
+        """Settle the message of a job that could not be claimed."""
+        try:
+            job = self._shop.store.get(refused.job_id)
+        except AimqError as exc:
+            self._store_away([one.delivery], exc)
+            return
         self._settle_message(one, verdict.on_refusal(refused, job))
-        return False
 
-    def _store_away(self, group: list[_Held], exc: AimqError) -> None:
+    def _store_away(self, deliveries: Sequence[Delivery], exc: AimqError) -> None:
         if not self._store_failures:
             logger.warning("Messages wait: %s", exc.detail)
         self._store_failures += 1
         delay = self._shop.policy.delay(self._store_failures, self._shop.uniform)
-        for one in group:
-            self._subscription.postpone(one.delivery, delay)
+        for delivery in deliveries:
+            self._subscription.postpone(delivery, delay)
 
     def _suspect(self, kind: Kind, pair: tuple[_Held, Work]) -> None:
         """Work on a job that killed a worker before: alone, or not any more."""
@@ -184,7 +207,7 @@ class Consumer:
         self, kind: Kind, pairs: list[tuple[_Held, Work]], floor: AbstractContextManager[None]
     ) -> None:
         works = [work for _, work in pairs]
-        with self._shop.leases.keep(works):
+        with self._shop.leases.keep(works), self._in_hand(pairs):
             with floor, metrics.ACTIVE.labels(kind).track_inprogress():
                 endings = self._handle(kind, works)
             self._settle(
@@ -194,6 +217,15 @@ class Consumer:
                 ]
             )
 
+    @contextmanager
+    def _in_hand(self, pairs: list[tuple[_Held, Work]]) -> Iterator[None]:
+        self._active.update({work: one for one, work in pairs})
+        try:
+            yield
+        finally:
+            for _, work in pairs:
+                del self._active[work]
+
     def _handle(self, kind: Kind, works: list[Work]) -> Sequence[Ending]:
         with metrics.SECONDS.labels(kind).time():
             try:
@@ -201,11 +233,16 @@ class Consumer:
             except BaseException as exc:  # noqa: BLE001 # not even this may lose a message
                 return [exc] * len(works)
 
-    def _judge(self, one: _Held, ending: Ending) -> Success | Stopped | verdict.Retry | verdict.GiveUp:
+    def _judge(self, one: _Held, ending: Ending) -> End:
         if isinstance(ending, Success | Stopped):
             return ending
+        first = one.delivery.first_failed_at
         decided = verdict.on_error(
-            ending, one.delivery.attempts, self._shop.policy, self._shop.uniform
+            ending,
+            one.delivery.attempts,
+            self._shop.policy,
+            self._shop.uniform,
+            since_first=(now() - first).total_seconds() if first else 0.0,
         )
         bug = not isinstance(ending, AimqError)
         logger.log(
@@ -220,7 +257,7 @@ class Consumer:
 
     def _settle(
         self,
-        ends: list[tuple[_Held, Work, Success | Stopped | verdict.Retry | verdict.GiveUp]],
+        ends: list[tuple[_Held, Work, End]],
     ) -> None:
         """Write outcomes to the store, then settle the messages."""
         self._shop.settling.settle(
@@ -240,12 +277,7 @@ class Consumer:
     def _settle_message(
         self,
         one: _Held,
-        end: Success
-        | Stopped
-        | verdict.Forget
-        | verdict.Postpone
-        | verdict.Retry
-        | verdict.GiveUp,
+        end: End | verdict.Forget | verdict.Postpone,
     ) -> None:
         subscription, delivery = self._subscription, one.delivery
         match end:
@@ -263,7 +295,14 @@ class Consumer:
         metrics.MESSAGES.labels(one.message.kind, type(end).__name__.lower()).inc()
 
 
-def _outcome(claim: Claim, end: Success | Stopped | verdict.Retry | verdict.GiveUp) -> Outcome:
+def _readable(body: bytes, handlers: Mapping[Kind, Handler]) -> Message:
+    message = decode(body)
+    if message.kind not in handlers:
+        raise MessageRejected(f"nobody here handles messages of kind {message.kind}")
+    return message
+
+
+def _outcome(claim: Claim, end: End) -> Outcome:
     match end:
         case Success():
             return Outcome(

@@ -6,6 +6,8 @@ what happened                         verdict
 work done                             job done; message forgotten
 retryable `AimqError`                 job retrying, message later again; when out of attempts:
                                       job failed, dead letter
+a service cannot be reached           as above, but attempts run out only once it has been away
+                                      for long: that says nothing of the message
 any other `AimqError`                 job failed, dead letter at once
 any other exception (a bug of ours)   as if retryable: it may have been a passing condition
 job killed its worker too often       job failed, dead letter
@@ -26,13 +28,22 @@ from typing import Final
 
 from aimq.backoff import RetryPolicy
 from aimq.broker.port import Failure
-from aimq.errors import AimqError
+from aimq.errors import (
+    AimqError,
+    BrokerUnavailable,
+    FilesUnavailable,
+    MlUnavailable,
+    StoreUnavailable,
+)
 from aimq.jobs.job import Job, Status
 from aimq.jobs.port import Claim, Refusal, Refused
 
 #: Longest traceback and message kept with a failure, in characters: they travel in headers.
 MAX_TRACEBACK: Final = 8_000
 MAX_ERROR: Final = 2_000
+#: A service that cannot be reached is waited for so many times the longest delay.
+OUTAGE_DELAYS: Final = 2
+_OUTAGES: Final = (MlUnavailable, StoreUnavailable, FilesUnavailable, BrokerUnavailable)
 #: Waited on top of a lease, in seconds, so that it has run out for certain.
 LEASE_MARGIN: Final = 0.1
 
@@ -65,12 +76,17 @@ class GiveUp:
 
 
 def on_error(
-    error: BaseException, attempts: int, policy: RetryPolicy, uniform: Callable[[], float]
+    error: BaseException,
+    attempts: int,
+    policy: RetryPolicy,
+    uniform: Callable[[], float],
+    since_first: float = 0.0,
 ) -> Retry | GiveUp:
     """Decide on an attempt that raised.
 
     Args:
         attempts: attempts that failed before this one.
+        since_first: seconds since the first attempt failed.
         uniform: returns a number in [0, 1), for the jitter.
     """
     failed = attempts + 1
@@ -82,7 +98,8 @@ def on_error(
         if isinstance(error, AimqError)
         else f"Something went wrong on our side ({type(error).__name__})."
     )
-    if policy.exhausted(failed):
+    waiting = isinstance(error, _OUTAGES) and since_first < OUTAGE_DELAYS * policy.max_seconds
+    if policy.exhausted(failed) and not waiting:
         advice = (
             "Try again once the cause is gone: replay the dead letter or upload it again."
             if ours

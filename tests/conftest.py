@@ -9,6 +9,8 @@ from rich.console import Console
 
 from aimq.settings import Settings
 
+pytest_plugins = ["tests.servers.plugin"]
+
 
 @pytest.fixture(scope="session")
 def trained_models(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -34,5 +34,4 @@ def train(
         return
     configure_logging(settings, "etl")
     pipeline = importlib.import_module("etl.pipeline")
-    options = pipeline.Options(trees=trees, leaf=leaf, seed=seed)
-    pipeline.run(settings, source=source, schema=schema, options=options)
+    pipeline.run(settings, source=source, schema=schema, trees=trees, leaf=leaf, seed=seed)

@@ -102,7 +102,7 @@ class MlClient:
         try:
             with pa.ipc.open_stream(pa.py_buffer(answer.content)) as reader:
                 scored = _scored(reader.read_all())
-        except (pa.ArrowException, ValueError, KeyError, TypeError) as exc:
+        except (pa.ArrowException, ValueError, KeyError, TypeError, StopIteration) as exc:
             raise self._nonsense(exc) from exc
         if len(scored.predictions) != table.num_rows:
             raise self._nonsense(f"{len(scored.predictions)} rows for {table.num_rows}")
@@ -194,7 +194,8 @@ def _stream(table: pa.Table) -> bytes:
 
 
 def _scored(table: pa.Table) -> Scored:
-    predictions = table.column(0).cast(pa.float64()).to_numpy()
+    name = next(n for n in table.column_names if n not in {"error", "model_version"})
+    predictions = table.column(name).cast(pa.float64()).to_numpy()
     errors = table.column("error").to_numpy(zero_copy_only=False).astype(object)
     versions = table.column("model_version").cast(pa.string()).to_numpy(zero_copy_only=False)
     return Scored(np.asarray(predictions, dtype=np.float64), errors, versions.astype(object))

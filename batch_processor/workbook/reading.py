@@ -68,6 +68,12 @@ def read_workbook(path: Path, *, max_rows: int, max_unpacked_mb: int) -> Sheet:
             f"The workbook cannot be read ({_first_line(exc)}). Open it in Excel, save it as "
             ".xlsx again, and try once more."
         ) from exc
+    except BaseException as exc:
+        if type(exc).__name__ != "PanicException":  # of the reader, which has it for bad files
+            raise
+        raise WorkbookError(
+            "The workbook is damaged. Open it in Excel, save it as .xlsx again, and try once more."
+        ) from exc
 
 
 def _first_visible(reader: fastexcel.ExcelReader) -> fastexcel.ExcelSheet:
@@ -125,7 +131,9 @@ def _plain(column: pa.Array) -> pd.Series[Any]:
     if pa.types.is_integer(column.type) or pa.types.is_null(column.type):
         column = column.cast(pa.float64())
     series: pd.Series[Any] = column.to_pandas()
-    return series.astype("boolean") if pa.types.is_boolean(column.type) else series
+    if pa.types.is_boolean(column.type):
+        series = series.astype("boolean")
+    return series
 
 
 def _mixed_frame(reader: fastexcel.ExcelReader, sheet: fastexcel.ExcelSheet) -> pd.DataFrame:
@@ -155,7 +163,8 @@ def _column(text: pa.Array, number: pa.Array, date: pa.Array) -> pd.Series[Any]:
             return values[kind]
     if not any(pc.any(mask).as_py() for mask in kinds.values()):
         return _plain(text)
-    cells = text.to_pandas().astype(object).where(text.is_valid().to_pandas(), None)
+    cells: pd.Series[Any] = text.to_pandas().astype(object)
+    cells = cells.where(text.is_valid().to_pandas(), None)
     for kind, mask in kinds.items():
         chosen = np.flatnonzero(mask.to_numpy(zero_copy_only=False))
         cells.iloc[chosen] = values[kind].iloc[chosen].astype(object)
@@ -164,7 +173,10 @@ def _column(text: pa.Array, number: pa.Array, date: pa.Array) -> pd.Series[Any]:
 
 def _convert(kind: str, text: pa.Array) -> pd.Series[Any]:
     if kind == "date":
-        return pd.to_datetime(text.to_pandas(), format="ISO8601", errors="coerce")
+        moments: pd.Series[Any] = pd.to_datetime(
+            text.to_pandas(), format="ISO8601", errors="coerce"
+        )
+        return moments
     return _plain(text.cast(pa.float64() if kind == "number" else pa.bool_()))
 
 

@@ -27,6 +27,6 @@ class Sheet:
 
     def with_columns(self, columns: Mapping[str, pd.Series[Any]]) -> Sheet:
         """Return the sheet with columns appended, whatever names it has already."""
-        added = [series.reset_index(drop=True) for series in columns.values()]
-        frame = pd.concat([self.frame, *added], axis=1, ignore_index=True)
+        added = pd.DataFrame(dict(enumerate(columns.values())))
+        frame = pd.concat([self.frame, added], axis=1, ignore_index=True)
         return Sheet(self.name, [*self.headers, *columns], frame)

@@ -55,7 +55,8 @@ def _cells(series: pd.Series[Any]) -> tuple[pd.Series[Any], str]:
         serial = _serial(series)
         return serial, _date_format(serial)
     if series.dtype.kind == "m":
-        return series / _DAY, _DURATION
+        days: pd.Series[Any] = series.dt.total_seconds() / _DAY.total_seconds()
+        return days, _DURATION
     if series.dtype != object:
         return series, ""
     cells = series.where(series.notna(), None)

@@ -1,4 +1,4 @@
-"""Every model runtime passes one suite; a real RedisAI too, when `AIMQ_TEST_REDISAI_URL` names one."""
+"""Every model runtime passes one suite; so does a real RedisAI named by AIMQ_TEST_REDISAI_URL."""
 
 from __future__ import annotations
 

@@ -1,0 +1,54 @@
+"""Fixtures: one private RabbitMQ and one private Redis a session, started when first asked for.
+
+Without the programs the tests are skipped with the reason; with ``AIMQ_REQUIRE_SERVICES=1`` that
+is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import pytest
+
+from tests.servers.process import Missing
+from tests.servers.rabbitmq import RabbitServer
+from tests.servers.redis import RedisServer
+
+Server = TypeVar("Server", RabbitServer, RedisServer)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[RabbitServer]:
+    """The session's RabbitMQ, for tests that stop it: they must start it again."""
+    with _made(RabbitServer) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(rabbitmq_server: RabbitServer) -> str:
+    """Address of the session's RabbitMQ; tests share its queues."""
+    return rabbitmq_server.url
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """The session's Redis, for tests that stop it: they must start it again."""
+    with _made(RedisServer) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: RedisServer) -> str:
+    """Address of the session's Redis; tests share its keys."""
+    return redis_server.url
+
+
+def _made(make: Callable[[], Server]) -> Server:
+    try:
+        return make()
+    except Missing as exc:
+        if os.environ.get("AIMQ_REQUIRE_SERVICES") == "1":
+            pytest.fail(str(exc))
+        pytest.skip(str(exc))

@@ -1,0 +1,165 @@
+"""A private RabbitMQ node on loopback: own data, logs, cookie, ports and port mapper."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.servers.process import PATIENCE, ServerProcess, answers, free_ports, program
+
+#: Debian's wrappers in /usr/sbin insist on root and on the system's own node.
+_FOLDERS = ("/usr/lib/rabbitmq/bin",)
+#: One scheduler of each kind and no spinning: a node for tests is a guest on the machine.
+_VM_FLAGS = (
+    "+S 1:1 +SDcpu 1:1 +SDio 2 +A 2 +sbwt none +sbwtdcpu none +sbwtdio none "
+    "-kernel inet_dist_use_interface {127,0,0,1}"
+)
+
+
+class RabbitServer:
+    """A ``rabbitmq-server`` of its own. A context manager; any number may run side by side.
+
+    `kill` and `start` again keep the data: what it has confirmed survives.
+
+    Args:
+        schedulers: threads the node runs on; more only for measurements.
+    """
+
+    def __init__(self, schedulers: int = 1) -> None:
+        self._server = program("rabbitmq-server", *(f"{f}/rabbitmq-server" for f in _FOLDERS))
+        self._ctl = program("rabbitmqctl", *(f"{f}/rabbitmqctl" for f in _FOLDERS))
+        self._epmd_program = program("epmd")
+        self._folder = Path(tempfile.mkdtemp(prefix="aimq-rabbitmq-"))
+        self.port, self._dist_port, self._epmd_port = free_ports(3)
+        self.node = f"aimq-{self.port}@localhost"
+        self._flags = _VM_FLAGS.replace("+S 1:1", f"+S {schedulers}:{schedulers}")
+        self._environ = self._environment()
+        self._epmd: ServerProcess | None = None
+        self._process: ServerProcess | None = None
+
+    @property
+    def url(self) -> str:
+        """Address of the default vhost."""
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
+
+    def start(self) -> None:
+        """Start, and wait until AMQP is served; the data of the last run are there again."""
+        logs = self._folder / "log"
+        if self._epmd is None:
+            command = [self._epmd_program, "-port", str(self._epmd_port), "-address", "127.0.0.1"]
+            self._epmd = ServerProcess(command, self._environ, logs / "epmd.log")
+        self._process = ServerProcess([self._server], self._environ, logs / "console.log")
+        protocol, connection_start = b"AMQP\x00\x00\x09\x01", b"\x01\x00\x00"
+        self._process.wait_until(lambda: answers(self.port, protocol, connection_start))
+
+    def stop(self) -> None:
+        """Ask it to stop and wait for its end."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill it as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Leave every client waiting for an answer, until `resume`."""
+        assert self._process is not None, "not running"
+        self._process.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        assert self._process is not None, "not running"
+        self._process.send(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Kill it and remove its data. Idempotent."""
+        self.kill()
+        if self._epmd is not None:
+            self._epmd.end(signal.SIGKILL)
+            self._epmd = None
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def rabbitmqctl(self, *arguments: str) -> str:
+        """Run the node's own tool and return what it prints.
+
+        Raises:
+            RuntimeError: it failed; with what it said.
+        """
+        done = subprocess.run(
+            [self._ctl, "--quiet", "--node", self.node, *arguments],
+            env=self._environ, capture_output=True, text=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise RuntimeError(f"rabbitmqctl {arguments[0]}: {done.stderr or done.stdout}")
+        return done.stdout
+
+    def queues(self, vhost: str = "/") -> dict[str, tuple[int, int]]:
+        """Return the node's own count of ready and unacknowledged messages by queue."""
+        rows = self.rabbitmqctl(
+            "list_queues", "-p", vhost, "--no-table-headers",
+            "name", "messages_ready", "messages_unacknowledged",
+        ).splitlines()  # fmt: skip
+        cells = (row.split("\t") for row in rows if row)
+        return {name: (int(ready), int(unacked)) for name, ready, unacked in cells}
+
+    def add_vhost(self, name: str) -> str:
+        """Make a vhost for the default user; return its URL."""
+        self.rabbitmqctl("add_vhost", name)
+        self.rabbitmqctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/{name}"
+
+    def __enter__(self) -> RabbitServer:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _environment(self) -> dict[str, str]:
+        home, logs = self._folder / "home", self._folder / "log"
+        for folder in (home, logs):
+            folder.mkdir()
+        cookie = home / ".erlang.cookie"
+        cookie.write_text(secrets.token_hex(16))
+        cookie.chmod(0o400)
+        config = self._folder / "rabbitmq.conf"
+        config.write_text(
+            f"listeners.tcp.local = 127.0.0.1:{self.port}\n"
+            "log.file.level = warning\n"
+            "log.console = false\n"
+            "disk_free_limit.absolute = 50MB\n"
+            "vm_memory_high_watermark.absolute = 1GB\n"
+            "management_agent.disable_metrics_collector = true\n"
+        )
+        plugins = self._folder / "enabled_plugins"
+        plugins.write_text("[].\n")
+        kept = {n: v for n, v in os.environ.items() if not n.startswith(("RABBITMQ_", "ERL_"))}
+        return {
+            **kept,
+            "HOME": str(home),
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": self.node,
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_CONFIG_FILE": str(config),
+            "RABBITMQ_CONF_ENV_FILE": str(self._folder / "absent"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
+            "RABBITMQ_MNESIA_BASE": str(self._folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(logs),
+            "RABBITMQ_PID_FILE": str(self._folder / "pid"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": self._flags,
+            "RABBITMQ_CTL_ERL_ARGS": "+S 1:1 +SDcpu 1:1 +A 1 +sbwt none",
+        }
+
+    def _end(self, number: int) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.end(number)
