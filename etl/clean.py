@@ -1,8 +1,9 @@
 """From raw text to a table worth learning from; every row dropped or repaired is counted.
 
 In this order: the schema's columns are found, blanks recognised, outer spaces and case repaired,
-numbers read; then rows are dropped that have a blank, a value far out, or are there twice; last the
-schema has its say, through the very code that validates requests.
+numbers read; then rows are dropped that have a blank, no number where one is needed, a number out
+of its range, are there twice, or have a target far out; last the schema has its say, through the
+very code that validates requests.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from aimq.schema.model import fold
 BLANKS: Final = frozenset(
     {"", "-", "--", "?", "n/a", "na", "nan", "null", "none", "#n/a", "<na>", "nil", "unknown"}
 )
-#: A target this many interquartile ranges beyond its group's quartiles is a slip of the pen: Tukey's
-#: outer fences (Exploratory Data Analysis, 1977).
+#: A target this many interquartile ranges beyond its group's quartiles is a slip of the pen:
+#: Tukey's outer fences (Exploratory Data Analysis, 1977).
 FENCE: Final = 3.0
 _THOUSANDS: Final = r"^[+-]?\d{1,3}(?:[, '\u00a0\u202f]\d{3})+(?:\.\d+)?$"
 
@@ -70,8 +71,9 @@ def clean(schema: Schema, raw: pd.DataFrame) -> Cleaned:
         Invalid: columns are missing; names each.
     """
     account = Account(rows=len(raw))
-    frame = _tidy(schema, _named(schema, raw), account)
-    frame = _drop(frame, frame.isna().any(axis=1).to_numpy(), "blank or not a number", account)
+    frame, blank = _tidy(schema, _named(schema, raw), account)
+    frame = _drop(frame, blank, "blank", account)
+    frame = _drop(frame, frame.isna().any(axis=1).to_numpy(), "not a number", account)
     frame = _drop(frame, _out_of_range(schema, frame), "outlier: outside its range", account)
     frame = _drop(frame, frame.duplicated().to_numpy(), "duplicate", account)
     frame = _drop(frame, _far_out(schema, frame), f"outlier: far-out {schema.target}", account)
@@ -100,15 +102,20 @@ def _named(schema: Schema, raw: pd.DataFrame) -> pd.DataFrame:
     return named.set_axis([*schema.columns, schema.target], axis=1)
 
 
-def _tidy(schema: Schema, frame: pd.DataFrame, account: Account) -> pd.DataFrame:
-    """Repair what can be repaired, column by column; NaN stands for what cannot be read."""
+def _tidy(schema: Schema, frame: pd.DataFrame, account: Account) -> tuple[pd.DataFrame, Mask]:
+    """Repair what can be repaired, column by column.
+
+    Returns:
+        The table, NaN where a cell cannot be read, and the rows that have a blank.
+    """
     categories = {schema.group: schema.groups}
     categories.update({f.name: f.categories for f in schema.features if not f.numeric})
     units = {f.name: f.unit for f in schema.features} | {schema.target: schema.target_unit}
     tidy: dict[str, pd.Series[str] | Floats] = {}
     touched: dict[str, Mask] = {}
+    empty = np.zeros(len(frame), dtype=np.bool_)
     for name in frame.columns:
-        places, words = pd.factorize(frame[name].astype(str))
+        places, words = pd.factorize(frame[name].astype(str).fillna(""))
         raw = pd.Series(words, dtype=str)
         text = raw.str.strip()
         folded = text.map(fold).astype(str)
@@ -125,8 +132,9 @@ def _tidy(schema: Schema, frame: pd.DataFrame, account: Account) -> pd.DataFrame
             _mark(touched, "number written as text", (rewritten & ~blank)[places])
             tidy[name] = np.where(blank, np.nan, numbers)[places]
         _mark(touched, "outer spaces", spaced[places])
+        empty |= blank[places]
     account.repaired.update({reason: int(rows.sum()) for reason, rows in touched.items()})
-    return pd.DataFrame(tidy)
+    return pd.DataFrame(tidy), empty
 
 
 def _mark(touched: dict[str, Mask], reason: str, rows: Mask) -> None:

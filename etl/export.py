@@ -35,6 +35,7 @@ def to_onnx(forest: RandomForestRegressor, features: int) -> bytes:
 
     model = convert_sklearn(
         forest,
+        name="forest",  # a random one otherwise: the same forest shall be the same bytes
         initial_types=[(INPUT, FloatTensorType([None, features]))],
         target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
     )

@@ -59,7 +59,7 @@ def _text(path: Path) -> pd.DataFrame:
             dtype=str,
             keep_default_na=False,
             encoding="utf-8-sig",
-        )
+        ).fillna("")  # of rows shorter than the header
     except UnicodeDecodeError as exc:
         raise Invalid(f"{path}: is not UTF-8 text; save it as 'CSV UTF-8'.") from exc
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error, OSError) as exc:

@@ -107,6 +107,7 @@ DIRT: Final = {
 
 _BLANKS: Final = ("", " ", "-", "n/a", "NULL", "?")
 _NOISE: Final = 0.08
+_NUMBERS: Final = ("kilometers", "age_in_months", "doors", "seats")
 
 
 def generate(schema: Schema, rows: int = ROWS, seed: int = SEED) -> pd.DataFrame:
@@ -169,15 +170,14 @@ def price(frame: pd.DataFrame) -> Floats:
             ``age_in_months``, ``doors`` and ``seats`` as numbers.
     """
     wear = np.where(frame["fuel_type"] == "Electric", 1.15, 1.0)
-    value = frame["model"].map(BASE).to_numpy(dtype=np.float64)
-    value = value * np.exp(-0.011 * frame["age_in_months"].to_numpy() * wear)
-    value *= 1 - 0.35 * np.minimum(frame["kilometers"].to_numpy() / 300_000, 1)
+    number = {name: frame[name].to_numpy(dtype=np.float64) for name in _NUMBERS}
+    value = np.asarray(frame["model"].map(BASE), dtype=np.float64)
+    value = value * np.exp(-0.011 * number["age_in_months"] * wear)
+    value = value * (1 - 0.35 * np.minimum(number["kilometers"] / 300_000, 1))
     for name, shares in FACTORS.items():
         factors = {category: factor for category, (_, factor) in shares.items()}
-        value *= frame[name].map(factors).to_numpy(dtype=np.float64)
-    value *= 1 + 0.02 * (frame["doors"].to_numpy() - 4)
-    value *= 1 + 0.015 * (frame["seats"].to_numpy() - 5)
-    return np.asarray(value, dtype=np.float64)
+        value = value * np.asarray(frame[name].map(factors), dtype=np.float64)
+    return value * (1 + 0.02 * (number["doors"] - 4)) * (1 + 0.015 * (number["seats"] - 5))
 
 
 def _draw(shares: dict[str, tuple[float, float]], rows: int, random: np.random.Generator) -> Texts:

@@ -138,8 +138,8 @@ def _raw(schema: Schema, source: Path | None, options: Options) -> tuple[pd.Data
     if source is not None:
         raw = extract(source)
         return raw, f"table {source.name}, {len(raw):,} rows"
-    if schema.name != "used_cars":
-        raise Invalid("Synthetic data exist for the schema used_cars only: give a table as well.")
+    if schema != load_schema(SCHEMAS / "used_cars.toml"):
+        raise Invalid("Synthetic data fit the built-in schema used_cars only: give a table too.")
     raw = generate(schema, options.rows, options.seed)
     return raw, f"synthetic (etl.generate, seed {options.seed}), {len(raw):,} rows; no real sales"
 

@@ -63,20 +63,25 @@ CHANGES: Final[dict[str, dict[str, Any]]] = {
 def sample(schema: Schema, rows: int) -> pd.DataFrame:
     """Return valid records without the target: text and whole numbers."""
     columns = clean(schema, generate(schema, rows + 200 + rows // 5, _SEED)).columns
-    table = columns.table().slice(0, rows).to_pandas()
+    table: pd.DataFrame = columns.table().slice(0, rows).to_pandas()
     numbers = {f.name: "int64" for f in schema.features if f.numeric}
     return table.astype({**dict.fromkeys(schema.columns, object), **numbers})
 
 
 def mixed_errors(schema: Schema) -> list[Row]:
-    """Return header and rows of ``mixed_errors.xlsx``; a row of blanks is its last but one."""
+    """Return header and rows of ``mixed_errors.xlsx``; its last row but one is all blank."""
     records = sample(schema, len(CHANGES)).to_dict("records")
     header = [*schema.columns, "note", "remark"]
     shown = [name.upper() if name == "color" else name for name in header]
     shown[header.index("kilometers")] = "  Kilometers "
     rows = []
     for number, (remark, change) in enumerate(CHANGES.items(), start=1):
-        record = {"note": f"row {number}", **records[number - 1], **change, "remark": remark}
+        record: dict[Any, Any] = {
+            "note": f"row {number}",
+            **records[number - 1],
+            **change,
+            "remark": remark,
+        }
         rows.append([record[name] for name in header])
     return [shown, *rows[:-1], [None] * len(header), rows[-1]]
 

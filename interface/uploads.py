@@ -8,7 +8,8 @@ from typing import BinaryIO, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from starlette.datastructures import UploadFile
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
@@ -38,8 +39,24 @@ _NO_FILE: Final = (
 )
 
 
-class _BodyTooLarge(MultiPartException):
+class _Stopped(MultiPartException):
     """Makes the form parser close what it has and stop."""
+
+    def __init__(self, error: AimqError) -> None:
+        super().__init__(error.detail)
+        self.error = error
+
+
+class _FormParser(MultiPartParser):
+    """Closes its temporary files whatever goes wrong, not only with errors of its own."""
+
+    async def parse(self) -> FormData:
+        try:
+            return await super().parse()
+        except BaseException:
+            for file in self._files_to_close_on_error:
+                file.close()
+            raise
 
 
 def router(context: Context) -> APIRouter:
@@ -132,19 +149,20 @@ async def _receive(request: Request, bound: int) -> UploadFile:
         raise too_large
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise ClientError(_NO_FILE)
-    parser = MultiPartParser(
-        request.headers, _bounded(request, bound + _FORM_OVERHEAD), max_files=1, max_fields=8
+    parser = _FormParser(
+        request.headers,
+        _bounded(request, bound + _FORM_OVERHEAD, too_large),
+        max_files=1,
+        max_fields=8,
     )
     try:
         form = await parser.parse()
-    except _BodyTooLarge:
-        raise too_large from None
+    except _Stopped as exc:
+        raise exc.error from None
     except MultiPartException as exc:
         raise ClientError(f"The form cannot be read: {exc.message} {_NO_FILE}") from None
-    except ClientDisconnect:
-        raise ClientError("The connection ended before the upload was complete.") from None
-    except TimeoutError:
-        raise ClientError(f"Nothing came for {_STALLED_SECONDS:g} s; upload it again.") from None
+    except FormParserError:
+        raise ClientError(f"The form cannot be read. {_NO_FILE}") from None
     except OSError as exc:
         raise FilesUnavailable(f"The upload cannot be kept: {exc.strerror}.") from exc
     file = form.get("file")
@@ -157,15 +175,24 @@ async def _receive(request: Request, bound: int) -> UploadFile:
     return file
 
 
-async def _bounded(request: Request, bound: int) -> AsyncGenerator[bytes, None]:
+async def _bounded(
+    request: Request, bound: int, too_large: TooLarge
+) -> AsyncGenerator[bytes, None]:
     received = 0
     stream = request.stream()
     while True:
-        async with asyncio.timeout(_STALLED_SECONDS):
-            chunk = await anext(stream, None)
+        try:
+            async with asyncio.timeout(_STALLED_SECONDS):
+                chunk = await anext(stream, None)
+        except ClientDisconnect:
+            cut_off = "The connection ended before the upload was complete."
+            raise _Stopped(ClientError(cut_off)) from None
+        except TimeoutError:
+            stalled = f"Nothing came for {_STALLED_SECONDS:g} s; upload it again."
+            raise _Stopped(ClientError(stalled)) from None
         if chunk is None:
             return
         received += len(chunk)
         if received > bound:
-            raise _BodyTooLarge("too large")
+            raise _Stopped(too_large)
         yield chunk

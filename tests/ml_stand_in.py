@@ -61,53 +61,18 @@ class MlStandIn:
         self.rows: list[int] = []
         self.version = "v1"
         self.refuse: Callable[[pd.DataFrame], list[str | None]] = lambda table: [None] * len(table)
-        stand_in = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def do_GET(self) -> None:
-                body = {"name": "used_cars", "version": "v1", "schema": stand_in.source}
-                self.answer(200, json.dumps(body, default=str).encode())
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                stand_in.requests.append((self.path, dict(self.headers), len(body)))
-                fault = stand_in.fault_for_all
-                if fault is None and stand_in.faults:
-                    fault = stand_in.faults.popleft()
-                if fault is not None:
-                    fault.before()
-                    if fault.cut:
-                        self.close_connection = True
-                        self.connection.close()
-                        return
-                    if fault.status != 200 or fault.body:
-                        self.answer(fault.status, fault.body, fault.headers)
-                        return
-                if self.headers["Content-Type"] == ARROW:
-                    self.answer(200, stand_in.score(body))
-                else:
-                    self.answer(200, stand_in.score_records(body))
-
-            def answer(
-                self, status: int, body: bytes, headers: dict[str, str] | None = None
-            ) -> None:
-                self.send_response(status)
-                for name, value in (headers or {}).items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Be quiet."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(
+            ("127.0.0.1", 0), type("Handler", (_Handler,), {"stand_in": self})
+        )
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+
+    def next_fault(self) -> Fault:
+        """Return what is to go wrong with this request."""
+        if self.fault_for_all is not None:
+            return self.fault_for_all
+        return self.faults.popleft() if self.faults else Fault()
 
     def score(self, body: bytes) -> bytes:
         """Answer an Arrow stream."""
@@ -149,6 +114,42 @@ class MlStandIn:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    stand_in: MlStandIn
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        body = {"name": "used_cars", "version": "v1", "schema": self.stand_in.source}
+        self.answer(200, json.dumps(body, default=str).encode())
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.stand_in.requests.append((self.path, dict(self.headers), len(body)))
+        fault = self.stand_in.next_fault()
+        fault.before()
+        if fault.cut:
+            self.close_connection = True
+            self.connection.close()
+        elif fault.status != 200 or fault.body:
+            self.answer(fault.status, fault.body, fault.headers)
+        elif self.headers["Content-Type"] == ARROW:
+            self.answer(200, self.stand_in.score(body))
+        else:
+            self.answer(200, self.stand_in.score_records(body))
+
+    def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Be quiet."""
 
 
 @contextmanager

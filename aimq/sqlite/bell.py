@@ -38,7 +38,8 @@ class Bell:
         self._database = database
         self._topic = topic
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
+        with contextlib.suppress(OSError):  # no loopback here: polling has to do
+            self._socket.bind(("127.0.0.1", 0))
         self._port: int = self._socket.getsockname()[1]
         self._listed_until = 0.0
 
@@ -48,7 +49,7 @@ class Bell:
         Raises:
             TransientError: the database cannot be written; polling goes on regardless.
         """
-        if time.monotonic() < self._listed_until - _LISTED_SECONDS / 2:
+        if not self._port or time.monotonic() < self._listed_until - _LISTED_SECONDS / 2:
             return
         self._database.write(self._list, durable=False)
         self._listed_until = time.monotonic() + _LISTED_SECONDS

@@ -9,9 +9,9 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from aimq.sqlite.failures import code_of
+from aimq.sqlite.failures import is_busy
 from aimq.sqlite.migrations import migrate, version_of
 
 #: Longest wait for another process's transaction, in seconds.
@@ -20,6 +20,33 @@ BUSY_SECONDS: Final = 5.0
 _CHECKPOINT_PAGES: Final = 2000
 _CACHE_KIB: Final = 16_384
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.002
+
+
+class Opened(NamedTuple):
+    """A connection, and the file it belongs to as device and inode."""
+
+    connection: sqlite3.Connection
+    identity: tuple[int, int] | None
+
+    def is_current(self, path: Path) -> bool:
+        """Tell whether `path` still is that file: one deleted under us would be written to no
+        avail, for it is gone with its last user.
+        """
+        return self.identity is not None and self.identity == _identity(path)
+
+
+def open_file(path: Path) -> Opened:
+    """As `connect`, noting which file it was."""
+    connection = connect(path)
+    return Opened(connection, _identity(path))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -44,22 +71,22 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def retry_while_busy(action: Callable[[], object], seconds: float = BUSY_SECONDS) -> None:
+def retry_while_busy(action: Callable[[], object]) -> None:
     """Call `action` until it no longer fails for another process's lock.
 
     SQLite's own waiting backs off to 100 ms, which would be most of a message's latency, and does
     not cover every lock.
 
     Raises:
-        sqlite3.OperationalError: still locked after `seconds`, or another error.
+        sqlite3.OperationalError: still locked after `BUSY_SECONDS`, or another error.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + BUSY_SECONDS
     pause = _FIRST_PAUSE
     while True:
         try:
             action()
         except sqlite3.OperationalError as exc:
-            if code_of(exc) != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+            if not is_busy(exc) or time.monotonic() >= deadline:
                 raise
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)

@@ -23,9 +23,9 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
 
-from aimq.errors import SettingsError, TransientError
-from aimq.sqlite.connection import connect
-from aimq.sqlite.failures import HOPELESS, code_of, explain
+from aimq.errors import AimqError, InternalError, SettingsError, TransientError
+from aimq.sqlite.connection import Opened, open_file
+from aimq.sqlite.failures import HOPELESS, code_of, explain, is_outage
 from aimq.sqlite.url import database_path
 from aimq.sqlite.writer import Transaction, Write, Writer
 
@@ -77,7 +77,7 @@ class Database:
     def __init__(self, path: Path, unavailable: type[TransientError]) -> None:
         self.path = path
         self._unavailable = unavailable
-        self._idle: list[sqlite3.Connection] = []
+        self._idle: list[Opened] = []
         self._idle_lock = threading.Lock()
         self._closed = False
         self._try_open()
@@ -125,13 +125,13 @@ class Database:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Give a connection for reading; SQLite's errors inside become the adapter's."""
         try:
-            connection = self._reader()
+            opened = self._reader()
             try:
-                yield connection
+                yield opened.connection
             except BaseException:
-                connection.close()
+                opened.connection.close()
                 raise
-            self._give_back(connection)
+            self._give_back(opened)
         except (sqlite3.Error, SettingsError) as exc:
             raise self._translated(exc) from exc
 
@@ -146,41 +146,45 @@ class Database:
                 return
             self._closed = True
             idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        for opened in idle:
+            opened.connection.close()
         self._writer.release()
 
     def _try_open(self) -> None:
         try:
-            self._give_back(connect(self.path))
+            self._give_back(open_file(self.path))
         except sqlite3.Error as exc:
             if code_of(exc) in HOPELESS:
                 raise SettingsError(explain(exc, self.path)) from exc
             _log.warning("%s", explain(exc, self.path))
 
-    def _reader(self) -> sqlite3.Connection:
+    def _reader(self) -> Opened:
         with self._idle_lock:
             if self._closed:
                 raise self._unavailable(f"{self.path} was closed")
-            if self._idle:
-                return self._idle.pop()
-        return connect(self.path)
+            opened = self._idle.pop() if self._idle else None
+        if opened is not None:
+            if opened.is_current(self.path):
+                return opened
+            opened.connection.close()
+        return open_file(self.path)
 
-    def _give_back(self, connection: sqlite3.Connection) -> None:
+    def _give_back(self, opened: Opened) -> None:
         with self._idle_lock:
             if not self._closed and len(self._idle) < _IDLE_READERS:
-                self._idle.append(connection)
+                self._idle.append(opened)
                 return
-        connection.close()
+        opened.connection.close()
 
     def _translated(self, exc: Exception) -> Exception:
-        if isinstance(exc, sqlite3.Error):
-            detail = explain(exc, self.path)
-        elif isinstance(exc, SettingsError):  # replaced by another file while in use
-            detail = exc.detail
+        failure: AimqError
+        if isinstance(exc, SettingsError):  # replaced by another file while in use
+            failure = self._unavailable(exc.detail)
+        elif isinstance(exc, sqlite3.Error):
+            kind = self._unavailable if is_outage(exc) else InternalError
+            failure = kind(explain(exc, self.path))
         else:
             return exc
-        failure = self._unavailable(detail)
         failure.__cause__ = exc
         return failure
 

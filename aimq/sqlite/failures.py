@@ -11,6 +11,8 @@ _LOW_BYTE: Final = 0xFF
 _ADVICE: Final = {
     sqlite3.SQLITE_BUSY: "is locked by another process; stop whatever holds it open",
     sqlite3.SQLITE_LOCKED: "is locked by another process; stop whatever holds it open",
+    sqlite3.SQLITE_PROTOCOL: "is in too much use at once; fewer processes may help",
+    sqlite3.SQLITE_NOMEM: "cannot be used: memory has run out",
     sqlite3.SQLITE_FULL: "cannot grow: the disk is full; free some space",
     sqlite3.SQLITE_READONLY: "cannot be written; give this user write permission on it",
     sqlite3.SQLITE_PERM: "cannot be opened; give this user write permission on it",
@@ -30,6 +32,11 @@ HOPELESS: Final = frozenset(
 def code_of(exc: sqlite3.Error) -> int:
     """Return the primary result code of an error; 0 when it has none (raised by Python itself)."""
     return int(getattr(exc, "sqlite_errorcode", 0) or 0) & _LOW_BYTE
+
+
+def is_busy(exc: sqlite3.Error) -> bool:
+    """Tell whether another process is in the way, which will pass."""
+    return code_of(exc) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL}
 
 
 def is_outage(exc: sqlite3.Error) -> bool:

@@ -132,9 +132,10 @@ def version_of(connection: sqlite3.Connection, name: str) -> int:
     Raises:
         SettingsError: another program's database, or one of a newer AIMQ.
     """
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    version, application, tables = connection.execute(  # in one: another process may be migrating
+        "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema)"
+        " FROM pragma_user_version, pragma_application_id"
+    ).fetchone()
     if application != APPLICATION_ID and (application or version or tables):
         raise SettingsError(f"{name} is another program's database; choose another file")
     if version > len(MIGRATIONS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import sqlite3
@@ -13,11 +14,12 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from aimq.sqlite.connection import connect, retry_while_busy
+from aimq.sqlite.connection import Opened, open_file, retry_while_busy
 from aimq.sqlite.failures import is_outage
 
 #: Most writes in one transaction, so that other processes get their turn.
 _GROUP: Final = 1000
+_log = logging.getLogger(__name__)
 
 
 class Transaction:
@@ -137,10 +139,8 @@ class Writer:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
-        self._commit_waiting()
-        with self._committing:
-            self._disconnect()
-            self._bell.close()
+        self._finish()
+        self._bell.close()
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -148,7 +148,7 @@ class Writer:
         self._waiting: deque[Write] = deque()
         self._wake = threading.Event()
         self._committing = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
+        self._opened: Opened | None = None
         self._synchronous = ""
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -161,7 +161,9 @@ class Writer:
         self._waiting.append(write)
         if not self._wake.is_set():
             self._wake.set()
-        if self._thread is None:
+        if self._closing:  # too late for the thread
+            self._finish()
+        elif self._thread is None:
             self._start_thread()
 
     def run(self, write: Write) -> None:
@@ -169,6 +171,8 @@ class Writer:
         self._waiting.append(write)
         while not write.started:
             self._commit_waiting()
+        if self._closing:
+            self._finish()
 
     def _start_thread(self) -> None:
         with self._thread_lock:
@@ -185,17 +189,29 @@ class Writer:
             while self._waiting:
                 self._commit_waiting()
 
-    def _commit_waiting(self) -> None:
+    def _finish(self) -> None:
+        while self._waiting:
+            self._commit_waiting()
         with self._committing:
-            group: list[Write] = []
-            while self._waiting and len(group) < _GROUP:
-                write = self._waiting.popleft()
-                if write.start():
-                    group.append(write)
-            if group:
-                self._commit(group)
-        for write in group:  # apart from the lock: callbacks may write
-            write.resolve()
+            self._disconnect()
+
+    def _commit_waiting(self) -> None:
+        group: list[Write] = []
+        try:
+            with self._committing:
+                while self._waiting and len(group) < _GROUP:
+                    write = self._waiting.popleft()
+                    if write.start():
+                        group.append(write)
+                if group:
+                    self._commit(group)
+        except BaseException:  # Ctrl-C on this thread: the others' writes are in the group, too
+            for write in group:
+                write.fail(sqlite3.InterfaceError("interrupted"))
+            raise
+        finally:
+            for write in group:  # apart from the lock: callbacks may write
+                write.resolve()
 
     def _commit(self, group: Sequence[Write]) -> None:
         try:
@@ -217,7 +233,7 @@ class Writer:
 
     def _attempt(self, group: Sequence[Write]) -> tuple[list[Any], list[int]]:
         connection = self._connect()
-        self._set_synchronous("FULL" if any(write.durable for write in group) else "NORMAL")
+        self._set_synchronous(connection, any(write.durable for write in group))
         retry_while_busy(lambda: connection.execute("BEGIN IMMEDIATE"))
         try:
             transaction = Transaction(connection)
@@ -232,19 +248,23 @@ class Writer:
         return results, ports
 
     def _connect(self) -> sqlite3.Connection:
-        if self._connection is None:
+        if self._opened is not None and not self._opened.is_current(self._path):
+            _log.warning("%s was deleted or replaced while in use; opening it anew", self._path)
+            self._disconnect()
+        if self._opened is None:
             self._synchronous = ""
-            self._connection = connect(self._path)
-        return self._connection
+            self._opened = open_file(self._path)
+        return self._opened.connection
 
     def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.connection.close()
 
-    def _set_synchronous(self, mode: str) -> None:
-        if mode != self._synchronous and self._connection is not None:
-            self._connection.execute(f"PRAGMA synchronous = {mode}")
+    def _set_synchronous(self, connection: sqlite3.Connection, durable: bool) -> None:  # noqa: FBT001 # what it sets
+        mode = "FULL" if durable else "NORMAL"
+        if mode != self._synchronous:
+            connection.execute(f"PRAGMA synchronous = {mode}")
             self._synchronous = mode
 
     def _ring(self, ports: Sequence[int]) -> None:

@@ -30,9 +30,9 @@ _ENCRYPTED: Final = "EncryptedPackage".encode("utf-16-le")
 
 # Only far cells are matched: in most files there are none, and the scan costs next to nothing.
 _FAR_COLUMN: Final = re.compile(rb"""r\s*=\s*["']([A-Z]{2,3})[0-9]""")
-_FAR_ROW: Final = re.compile(rb"""r\s*=\s*["'][A-Z]{1,3}([0-9]{5,7})["']""")
+_FAR_ROW: Final = re.compile(rb"""r\s*=\s*["'][A-Z]{1,3}([0-9]{6,7})["']""")
 _NEAR_COLUMNS: Final = 26
-_NEAR_ROWS: Final = 9_999
+_NEAR_ROWS: Final = 99_999
 
 _RESAVE = "Open it in Excel and save it as .xlsx (Excel Workbook)"
 
@@ -89,7 +89,7 @@ def _check_archive(archive: zipfile.ZipFile, budget: int) -> None:
                 raise _too_large(budget)
             if info.filename.startswith("xl/worksheets/"):
                 extent.see(piece)
-                if extent.cells * CELL_BYTES > budget:
+                if extent.far and extent.cells * CELL_BYTES > budget:
                     raise WorkbookError(
                         f"A sheet has cells as far out as row {extent.rows:,}, column "
                         f"{extent.columns:,}: too large to be read. Delete the rows and columns "
@@ -124,6 +124,10 @@ class _Extent:
     @property
     def cells(self) -> int:
         return self.rows * self.columns
+
+    @property
+    def far(self) -> bool:
+        return self.rows > _NEAR_ROWS or self.columns > _NEAR_COLUMNS
 
     def see(self, piece: bytes) -> None:
         text = self._tail + piece

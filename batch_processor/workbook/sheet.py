@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -30,3 +31,18 @@ class Sheet:
         added = pd.DataFrame(dict(enumerate(columns.values())))
         frame = pd.concat([self.frame, added], axis=1, ignore_index=True)
         return Sheet(self.name, [*self.headers, *columns], frame)
+
+
+def labelled(columns: list[pd.Series[Any]]) -> pd.DataFrame:
+    """Return columns side by side, labelled 0, 1, 2, …."""
+    return pd.concat(columns, axis=1, ignore_index=True)
+
+
+def plain(column: pa.Array) -> pd.Series[Any]:
+    """Return an Arrow column of one type as a `Sheet` holds it."""
+    if pa.types.is_integer(column.type) or pa.types.is_null(column.type):
+        column = column.cast(pa.float64())
+    series: pd.Series[Any] = column.to_pandas()
+    if pa.types.is_boolean(column.type):
+        series = series.astype("boolean")
+    return series

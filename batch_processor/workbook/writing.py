@@ -34,19 +34,25 @@ def write_workbook(sheet: Sheet, path: Path) -> None:
     Args:
         sheet: no text of it longer than `MAX_TEXT` characters.
     """
-    columns, formats = [], []
-    for place in range(len(sheet.headers)):
-        column, number_format = _cells(sheet.frame[place])
-        columns.append(column)
-        cell_format = xlsx.Format()
-        formats.append(cell_format.set_num_format(number_format) if number_format else cell_format)
+    cells = [_cells(sheet.frame[place]) for place in range(len(sheet.headers))]
+    columns = [column for column, _ in cells]
     mixed = any(column.dtype == object for column in columns)
     xlsx.write_worksheet(
         _records(sheet.headers, columns) if mixed else _table(sheet.headers, columns),
         str(path),
         sheet_name=sheet.name,
-        column_formats=formats,
+        column_formats=_formats(sheet.headers, [number_format for _, number_format in cells]),
     )
+
+
+def _formats(headers: list[str], formats: list[str]) -> object:
+    """Return what the writer takes as formats: none if it can be, for they slow it down."""
+    if not any(formats):
+        return None
+    if len(set(headers)) == len(headers):
+        named = zip(headers, formats, strict=True)
+        return {header: xlsx.Format().set_num_format(word) for header, word in named if word}
+    return [xlsx.Format().set_num_format(word) if word else xlsx.Format() for word in formats]
 
 
 def _cells(series: pd.Series[Any]) -> tuple[pd.Series[Any], str]:

@@ -258,7 +258,7 @@ async function predict(event) {
 
 /* Recent jobs, dead letters, health */
 
-const when = (text) => (text ? new Date(text).toLocaleString() : "");
+const when = (text) => (text ? new Date(text).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }) : "");
 
 function jobRow(job) {
   const name = job.filename || job.kind;

@@ -154,7 +154,7 @@ class RedisAiModel:
         """See `LoadedModel.predict`; one round trip for each `ROWS_PER_EXECUTION` rows."""
         return _joined(
             [
-                vector(self._runtime.execute(self._execution.arguments(part)), len(part))
+                vector(self._runtime.execute(self._execution.arguments(part)), part)
                 for part in self._parts(matrix)
             ]
         )
@@ -163,9 +163,7 @@ class RedisAiModel:
         """See `AsyncModel.predict_async`."""
         return _joined(
             [
-                vector(
-                    await self._runtime.execute_async(self._execution.arguments(part)), len(part)
-                )
+                vector(await self._runtime.execute_async(self._execution.arguments(part)), part)
                 for part in self._parts(matrix)
             ]
         )

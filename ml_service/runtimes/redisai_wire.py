@@ -49,8 +49,14 @@ def model_tag(model: ModelFile) -> str:
     return f"{model.version}:{model.sha256}"
 
 
+#: The graph's separator. A server compares arguments up to their first zero byte, so that a tensor
+#: whose bytes begin so would be taken for one.
+SEPARATOR = "|>"
+LIKE_SEPARATOR = SEPARATOR.encode() + b"\0"
+
+
 class Execution:
-    """Builds the command that executes one model.
+    """Builds the command that executes one model. `vector` reads the reply.
 
     Args:
         key: the model's key.
@@ -61,19 +67,26 @@ class Execution:
         graph = Dag(None, None, key, timeout_ms, None, readonly=True)
         self._before: list[Any] = graph.commands
         self._after: list[Any] = [
-            "|>",
+            SEPARATOR,
             *command_builder.modelexecute(key, "in", "out", None),
-            "|>",
+            SEPARATOR,
             *command_builder.tensorget("out"),
         ]
 
     def arguments(self, matrix: Matrix) -> list[Any]:
         """Return the command's arguments for a matrix of at least one row."""
-        return [*self._before, *command_builder.tensorset("in", matrix), *self._after]
+        if _resembles_separator(matrix):
+            matrix = np.vstack([np.zeros_like(matrix[:1]), matrix])
+        tensor = command_builder.tensorset("in", matrix)
+        return [*self._before, *tensor, *self._after]
 
 
-def vector(reply: Any, rows: int) -> Vector:  # noqa: ANN401 - whatever the server sent
-    """Return the predictions in the reply to an `Execution`.
+def _resembles_separator(matrix: Matrix) -> bool:
+    return matrix[:1].tobytes().startswith(LIKE_SEPARATOR)
+
+
+def vector(reply: Any, matrix: Matrix) -> Vector:  # noqa: ANN401 - whatever the server sent
+    """Return the predictions in the reply to an `Execution` on `matrix`.
 
     Raises:
         TimedOut: the server gave the request up.
@@ -92,9 +105,10 @@ def vector(reply: Any, rows: int) -> Vector:  # noqa: ANN401 - whatever the serv
         values = np.frombuffer(found[b"blob"], DTYPES[found[b"dtype"]])
     except (TypeError, KeyError, ValueError) as exc:
         raise ModelRefused("RedisAI's answer is no tensor of floats") from exc
-    if values.size != rows:
-        raise ModelRefused(f"RedisAI answered {values.size} predictions for {rows} rows")
-    return values.astype(np.float32, copy=False)
+    added = int(_resembles_separator(matrix))
+    if values.size != len(matrix) + added:
+        raise ModelRefused(f"RedisAI answered {values.size} numbers for {len(matrix)} rows")
+    return values[added:].astype(np.float32, copy=False)
 
 
 def meaning(exc: BaseException) -> AimqError:

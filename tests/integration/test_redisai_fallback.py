@@ -133,6 +133,33 @@ async def test_killed_and_restarted_twice_under_load_no_prediction_fails(server,
     await load.predict_until("redisai")
 
 
+async def test_ten_thousand_predictions_with_a_crash_in_their_midst_are_all_right(server, load):
+    await load.predict_until("redisai")
+    seeds = iter(range(10_000))
+    before = load.served.total()
+
+    def answered(count: int) -> None:
+        eventually(lambda: load.served.total() - before >= count, seconds=90)
+
+    def disturb() -> None:
+        answered(3_000)
+        server.kill()
+        answered(6_000)
+        server.start()
+
+    async def client() -> None:
+        for seed in seeds:
+            await load.predict_async(seed)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(asyncio.to_thread(disturb))
+        for _ in range(64):
+            tasks.create_task(client())
+    assert load.served.total() - before == 10_000
+    assert min(load.served["redisai"], load.served["onnxruntime"]) > 1_000
+    await load.predict_until("redisai")
+
+
 async def test_the_same_from_threads(server, load):
     await load.predict_until("redisai")
     over = threading.Event()

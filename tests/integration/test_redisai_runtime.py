@@ -18,7 +18,7 @@ from aimq.errors import MlUnavailable, ModelMissing, ModelRefused, TimedOut
 from aimq.settings import Settings
 from ml_service.runtimes import redisai
 from ml_service.runtimes.redisai import LEASE_SECONDS, RedisAiRuntime
-from ml_service.runtimes.redisai_wire import PREFIX, model_key, model_tag
+from ml_service.runtimes.redisai_wire import PREFIX, Execution, model_key, model_tag
 
 pytest_plugins = ("redisai_server.fixtures",)
 
@@ -48,11 +48,23 @@ def client(url):
 
 
 @pytest.fixture
-async def runtime(url):
-    runtime = RedisAiRuntime(Settings(redisai_url=url, redisai_connections=4))
-    yield runtime
-    runtime.close()
+async def connect():
+    """Return a function that makes a runtime; each is closed after the test."""
+    made = []
+
+    def _connect(url: str, **settings: float) -> RedisAiRuntime:
+        made.append(RedisAiRuntime(Settings(redisai_url=url, **settings)))
+        return made[-1]
+
+    yield _connect
+    for runtime in made:
+        runtime.close()
     await callbacks_done()
+
+
+@pytest.fixture
+def runtime(url, connect):
+    return connect(url, redisai_connections=4)
 
 
 @pytest.fixture
@@ -60,10 +72,6 @@ def own_server():
     """A server that a test may freeze or kill."""
     with RedisAiServer() as server:
         yield server
-
-
-def impatient(url: str) -> RedisAiRuntime:
-    return RedisAiRuntime(Settings(redisai_url=url, redisai_timeout_seconds=0.2))
 
 
 def calls(client: redis.Redis, command: str) -> int:
@@ -98,13 +106,12 @@ async def test_a_prediction_is_one_round_trip(runtime, client, forests):
     assert [b - a for a, b in zip(before, after, strict=True)] == [10, 0, 0, 0, 0]
 
 
-def test_a_model_is_stored_once_however_often_it_is_loaded(runtime, client, forests, url):
+def test_a_model_is_stored_once_however_often_it_is_loaded(runtime, client, forests, url, connect):
     before = calls(client, "ai.modelstore")
     runtime.load(forests["A"].file)
     runtime.load(forests["A"].file)
-    other = RedisAiRuntime(Settings(redisai_url=url))
+    other = connect(url)
     other.load(forests["A"].file)
-    other.close()
     assert calls(client, "ai.modelstore") - before == 1
 
 
@@ -190,19 +197,18 @@ def test_a_file_that_is_gone_is_refused(runtime, forests, tmp_path):
         runtime.load(file)
 
 
-def test_a_model_for_a_newer_onnx_runtime_is_refused(redisai_server, tmp_path):
-    runtime = RedisAiRuntime(Settings(redisai_url=redisai_server.url))
+def test_a_model_for_a_newer_onnx_runtime_is_refused(redisai_server, tmp_path, connect):
+    runtime = connect(redisai_server.url)
     content = linear(np.ones((4, 1), np.float32), ir=9, opset=19)
     file = publish(tmp_path, content, group="A", features=4, version="newer")
     with pytest.raises(ModelRefused, match="max supported IR version: 8"):
         runtime.load(file)
-    runtime.close()
 
 
-def test_a_model_larger_than_the_servers_chunk_is_stored_in_chunks(own_server, forests):
+def test_a_model_larger_than_the_servers_chunk_is_stored_in_chunks(own_server, forests, connect):
     with redis.Redis.from_url(own_server.url) as client:
         client.execute_command("AI.CONFIG", "MODEL_CHUNK_SIZE", 1000)
-        runtime = RedisAiRuntime(Settings(redisai_url=own_server.url))
+        runtime = connect(own_server.url)
         file = forests["C"].file
         assert file.path.stat().st_size > 3000
         loaded = runtime.load(file)
@@ -210,24 +216,20 @@ def test_a_model_larger_than_the_servers_chunk_is_stored_in_chunks(own_server, f
     assert stored == file.path.read_bytes()
     matrix = np.ones((2, 12), np.float32)
     np.testing.assert_allclose(loaded.predict(matrix), forests["C"].expected(matrix), rtol=1e-5)
-    runtime.close()
 
 
-async def test_it_authenticates(forests):
+async def test_it_authenticates(forests, connect):
     with RedisAiServer(password="secret") as server:
-        runtime = RedisAiRuntime(Settings(redisai_url=server.url))
+        runtime = connect(server.url)
         loaded = runtime.load(forests["A"].file)
         np.testing.assert_allclose(await loaded.predict_async(ROW), loaded.predict(ROW))
-        runtime.close()
-        await callbacks_done()
-        stranger = RedisAiRuntime(Settings(redisai_url=f"redis://127.0.0.1:{server.port}/0"))
+        stranger = connect(f"redis://127.0.0.1:{server.port}/0")
         with pytest.raises(MlUnavailable):
             stranger.load(forests["A"].file)
-        stranger.close()
 
 
-async def test_a_server_that_is_away_is_unavailable(own_server, forests):
-    runtime = RedisAiRuntime(Settings(redisai_url=own_server.url))
+async def test_a_server_that_is_away_is_unavailable(own_server, forests, connect):
+    runtime = connect(own_server.url)
     loaded = runtime.load(forests["A"].file)
     await loaded.predict_async(ROW)
     own_server.kill()
@@ -237,11 +239,12 @@ async def test_a_server_that_is_away_is_unavailable(own_server, forests):
         await loaded.predict_async(ROW)
     with pytest.raises(MlUnavailable):
         runtime.load(forests["B"].file)
-    runtime.close()
 
 
-async def test_a_connection_that_died_while_idle_is_replaced_unnoticed(own_server, forests):
-    runtime = RedisAiRuntime(Settings(redisai_url=own_server.url))
+async def test_a_connection_that_died_while_idle_is_replaced_unnoticed(
+    own_server, forests, connect
+):
+    runtime = connect(own_server.url)
     loaded = runtime.load(forests["A"].file)
     await asyncio.gather(*(loaded.predict_async(ROW) for _ in range(3)))
     own_server.kill()
@@ -249,14 +252,12 @@ async def test_a_connection_that_died_while_idle_is_replaced_unnoticed(own_serve
     runtime.load(forests["A"].file)
     answer = await loaded.predict_async(ROW)
     np.testing.assert_allclose(answer, forests["A"].expected(ROW), rtol=1e-5)
-    runtime.close()
-    await callbacks_done()
 
 
 async def test_a_server_that_does_not_answer_times_out_and_does_not_block_the_loop(
-    own_server, forests
+    own_server, forests, connect
 ):
-    runtime = impatient(own_server.url)
+    runtime = connect(own_server.url, redisai_timeout_seconds=0.2)
     loaded = runtime.load(forests["A"].file)
     own_server.freeze()
     with pytest.raises(TimedOut):
@@ -270,12 +271,10 @@ async def test_a_server_that_does_not_answer_times_out_and_does_not_block_the_lo
         await late
     assert turns > 20
     own_server.thaw()
-    runtime.close()
-    await callbacks_done()
 
 
-async def test_late_answers_never_reach_the_next_question(own_server, tmp_path):
-    runtime = impatient(own_server.url)
+async def test_late_answers_never_reach_the_next_question(own_server, tmp_path, connect):
+    runtime = connect(own_server.url, redisai_timeout_seconds=0.2)
     content = linear(np.ones((4, 1), np.float32))
     loaded = runtime.load(publish(tmp_path, content, group="A", features=4, version="v1"))
     for number in range(5):
@@ -284,8 +283,6 @@ async def test_late_answers_never_reach_the_next_question(own_server, tmp_path):
             await loaded.predict_async(ROW * -1)
         own_server.thaw()
         assert await loaded.predict_async(ROW * number) == 4 * number
-    runtime.close()
-    await callbacks_done()
 
 
 async def test_no_more_connections_than_allowed(runtime, client, forests):
@@ -295,12 +292,13 @@ async def test_no_more_connections_than_allowed(runtime, client, forests):
     assert 1 <= len(connections._idle) <= 4
 
 
-def test_a_listener_that_speaks_something_else_is_unavailable(forests):
+def test_a_listener_that_speaks_something_else_is_unavailable(forests, connect):
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        runtime = impatient(f"redis://127.0.0.1:{listener.getsockname()[1]}/0")
+        runtime = connect(
+            f"redis://127.0.0.1:{listener.getsockname()[1]}/0", redisai_timeout_seconds=0.2
+        )
         with pytest.raises((MlUnavailable, TimedOut)):
             runtime.load(forests["A"].file)
-        runtime.close()
 
 
 def test_rows_go_in_bounded_executions(runtime, client, forests, monkeypatch):
@@ -310,3 +308,39 @@ def test_rows_go_in_bounded_executions(runtime, client, forests, monkeypatch):
     matrix = np.random.default_rng(1).normal(size=(25, 4)).astype(np.float32)
     np.testing.assert_allclose(loaded.predict(matrix), forests["A"].expected(matrix), rtol=1e-5)
     assert calls(client, "ai.dagexecute_ro") - before == 3
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+async def test_numbers_that_look_like_the_graphs_separator_do_no_harm(runtime, forests, rows):
+    loaded = runtime.load(forests["A"].file)
+    matrix = np.ones((rows, 4), np.float32)
+    matrix[0, 0] = np.frombuffer(b"|>\0K", np.float32)[0]
+    assert matrix.tobytes().startswith(b"|>\0")
+    assert matrix[0, 0] == 8404604
+    expected = forests["A"].expected(matrix)
+    np.testing.assert_allclose(loaded.predict(matrix), expected, rtol=1e-5)
+    np.testing.assert_allclose(await loaded.predict_async(matrix), expected, rtol=1e-5)
+
+
+async def test_a_server_too_busy_to_begin_in_time_has_timed_out(own_server, connect, forests):
+    runtime = connect(own_server.url, redisai_timeout_seconds=60)
+    patient, hurried = (runtime.load(forests[group].file) for group in ("C", "A"))
+    hurried._execution = Execution(model_key(forests["A"].file), timeout_ms=1)
+    over = asyncio.Event()
+
+    async def keep_busy() -> None:
+        while not over.is_set():
+            await patient.predict_async(np.ones((4096, 12), np.float32))
+
+    async def ask_until_given_up() -> None:
+        try:
+            while True:
+                await hurried.predict_async(ROW)
+        except TimedOut:
+            over.set()
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        for _ in range(8):
+            tasks.create_task(keep_busy())
+        tasks.create_task(ask_until_given_up())
+    assert over.is_set()

@@ -78,10 +78,8 @@ class ServerProcess:
     def end(self, number: int = signal.SIGTERM) -> None:
         """End the whole group: with `number` first, and by force after a while. Idempotent."""
         self.send(number)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(PATIENCE / 3)
-        except subprocess.TimeoutExpired:
-            pass
         self.send(signal.SIGKILL)
         self._process.wait()
 

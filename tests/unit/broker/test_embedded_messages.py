@@ -1,0 +1,143 @@
+"""The queue's steps, with the clock in the test's hand."""
+
+import pytest
+
+from aimq.broker.embedded import messages
+from aimq.broker.port import Failure
+from aimq.errors import BrokerUnavailable
+from aimq.sqlite.database import Database
+
+LEASE = 100
+
+
+@pytest.fixture
+def database(tmp_path):
+    database = Database(tmp_path / "queue.db", BrokerUnavailable)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def put(database):
+    def put(*names):
+        for name in names:
+            database.write(lambda tx, name=name: messages.insert(tx, "q", b"", name))
+
+    return put
+
+
+@pytest.fixture
+def take(database):
+    def take(now, limit=10):
+        return database.write(lambda tx: messages.take(tx, "q", limit, now, now + LEASE))
+
+    return take
+
+
+def names(deliveries):
+    return [delivery.message_id for delivery in deliveries]
+
+
+def counts(database, now):
+    with database.reading() as connection:
+        found = messages.counts(connection, "q", now)
+    return found.ready, found.held, found.delayed, found.dead
+
+
+def test_a_lease_that_ran_out_frees_its_message_before_later_ones(put, take):
+    put("first", "second")
+    assert names(take(now=0, limit=1)) == ["first"]
+    put("third")
+
+    again = take(now=LEASE)
+
+    assert names(again) == ["first", "second", "third"]
+    assert [delivery.redelivered for delivery in again] == [True, False, False]
+
+
+def test_a_lease_that_was_extended_holds(database, put, take):
+    put("only")
+    (held,) = take(now=0)
+
+    assert database.write(lambda tx: messages.extend(tx, [held.tag], 3 * LEASE)) == []
+
+    assert take(now=2 * LEASE) == []
+    assert names(take(now=3 * LEASE)) == ["only"]
+
+
+def test_a_delivery_is_void_once_the_message_is_delivered_anew(database, put, take):
+    put("only")
+    (stale,) = take(now=0)
+    (fresh,) = take(now=LEASE)
+    failure = Failure(error="e", error_type="E")
+
+    assert database.write(lambda tx: messages.extend(tx, [stale.tag, fresh.tag], 9)) == [stale.tag]
+    assert not database.write(lambda tx: messages.forget(tx, stale.tag))
+    assert not database.write(lambda tx: messages.delay(tx, "q", stale.tag, 9, (failure, 1)))
+    assert not database.write(lambda tx: messages.bury(tx, stale.tag, failure, 1))
+    assert not database.write(lambda tx: messages.put_back(tx, "q", stale.tag, lost=False))
+    assert database.write(lambda tx: messages.forget(tx, fresh.tag))
+
+
+def test_delayed_messages_come_by_when_they_are_due_after_those_already_ready(database, put, take):
+    put("a", "b", "c")
+    for delivery, due_at in zip(take(now=0), (30, 20, 500), strict=True):
+        database.write(lambda tx, d=delivery, at=due_at: messages.delay(tx, "q", d.tag, at, None))
+    put("d")
+
+    assert names(take(now=19)) == ["d"]
+    assert names(take(now=40)) == ["b", "a"]
+
+
+def test_a_message_put_back_keeps_its_place(database, put, take):
+    put("a", "b", "c")
+    first, second = take(now=0, limit=2)
+    for delivery in (second, first):
+        database.write(lambda tx, d=delivery: messages.put_back(tx, "q", d.tag, lost=False))
+
+    again = take(now=1)
+
+    assert names(again) == ["a", "b", "c"]
+    assert not any(delivery.redelivered for delivery in again)
+
+
+def test_what_is_due_counts_as_ready(database, put, take):
+    put("held", "delayed", "ready")
+    _held, delayed = take(now=0, limit=2)
+    database.write(lambda tx: messages.delay(tx, "q", delayed.tag, 50, None))
+
+    assert counts(database, now=0) == (1, 1, 1, 0)
+    assert counts(database, now=50) == (2, 1, 0, 0)
+    assert counts(database, now=LEASE) == (3, 0, 0, 0)
+
+
+def test_the_outlook_tells_when_something_will_be_ready(database, put, take):
+    put("only")
+    with database.reading() as connection:
+        assert messages.outlook(connection, "q") == (True, None)
+    take(now=7)
+    with database.reading() as connection:
+        assert messages.outlook(connection, "q") == (False, 7 + LEASE)
+
+
+def test_a_message_whose_every_consumer_dies_is_given_up_at_last(database, put, take, monkeypatch):
+    monkeypatch.setattr(messages, "DELIVERY_SAFETY_NET", 3)
+    put("poison")
+    for death in range(3):
+        assert names(take(now=death * LEASE)) == ["poison"]
+
+    assert take(now=3 * LEASE) == []
+
+    assert counts(database, now=3 * LEASE) == (0, 0, 0, 1)
+
+
+def test_a_retry_forgives_earlier_deaths(database, put, take, monkeypatch):
+    monkeypatch.setattr(messages, "DELIVERY_SAFETY_NET", 2)
+    put("only")
+    take(now=0)
+    (delivery,) = take(now=LEASE)
+    database.write(lambda tx: messages.delay(tx, "q", delivery.tag, LEASE, None))
+
+    (delivery,) = take(now=LEASE)
+
+    assert not delivery.redelivered
