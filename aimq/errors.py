@@ -18,9 +18,9 @@
     │   ├── BrokerUnavailable  the queue cannot be reached                 503
     │   ├── StoreUnavailable   the job store cannot be reached             503
     │   ├── FilesUnavailable   the file store or its disk refuses          503
-    │   └── MlUnavailable      the ML service cannot be reached            503
-    ├── ModelRefused           a model file that must not be served        500
+    │   ├── MlUnavailable      the ML service cannot be reached            503
     │   └── ModelMissing       a runtime has lost the model; stored anew   503
+    ├── ModelRefused           a model file that must not be served        500
     ├── MessageRejected        a message nobody can process                422
     └── InternalError          a bug of ours                               500
 
@@ -188,18 +188,16 @@ class MlUnavailable(TransientError):
     title = "ML service unavailable"
 
 
+class ModelMissing(TransientError):
+    """A runtime that restarted, or was cleared, no longer has the model; storing it again helps."""
+
+    title = "Model missing"
+
+
 class ModelRefused(AimqError):
     """A model file that is damaged, of another digest, or does not fit its schema."""
 
     title = "Model refused"
-
-
-class ModelMissing(ModelRefused):
-    """A runtime that restarted, or was cleared, no longer has the model; storing it again helps."""
-
-    status = 503
-    title = "Model missing"
-    retryable = True
 
 
 class MessageRejected(AimqError):

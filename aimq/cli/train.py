@@ -23,6 +23,7 @@ def train(
     ] = None,
     trees: Annotated[int, typer.Option(min=1, help="Trees per forest.")] = 100,
     leaf: Annotated[int, typer.Option(min=1, help="Fewest samples in a leaf.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of split, forest and synthetic data.")] = 42,
     if_missing: Annotated[
         bool, typer.Option("--if-missing", help="Do nothing when a version is published.")
     ] = False,
@@ -33,4 +34,4 @@ def train(
         return
     configure_logging(settings, "etl")
     pipeline = importlib.import_module("etl.pipeline")
-    pipeline.run(settings, source=source, schema=schema, trees=trees, leaf=leaf)
+    pipeline.run(settings, source=source, schema=schema, trees=trees, leaf=leaf, seed=seed)

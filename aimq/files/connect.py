@@ -58,7 +58,7 @@ def _connect_fsspec(scheme: str, url: str) -> FileStore:
 
 
 def _maker(scheme: str, url: str, url_to_fs: Callable[..., Any]) -> Callable[[], Any]:
-    options: dict[str, object] = {"use_listings_cache": False}
+    options: dict[str, object] = {"use_listings_cache": False, "skip_instance_cache": True}
     if scheme in _EXTRAS:
         options["max_concurrency"] = 4  # parts of 50 MiB side by side: bounds the memory of a put
         options["config_kwargs"] = {"retries": {"max_attempts": 2}, "max_pool_connections": 32}

@@ -82,17 +82,17 @@ class ObjectFiles:
             with writing(self._shown):
                 self._place(target, lambda path: self._fs.pipe_file(path, first))
             return len(first)
-        with tempfile.NamedTemporaryFile(prefix=_COPY_PREFIX) as spool:
-            with writing(tempfile.gettempdir()):
-                spool.write(first)
-            while block := stream.read(_BLOCK):
+        with _temporary_file() as spool:
+            block = first
+            while block:
                 with writing(tempfile.gettempdir()):
                     spool.write(block)
+                block = stream.read(_BLOCK)
             with writing(tempfile.gettempdir()):
                 spool.flush()
             with writing(self._shown):
                 self._place(target, lambda path: self._fs.put_file(spool.name, path))
-            return spool.tell()
+            return int(spool.tell())
 
     def _place(self, target: str, write: Callable[[str], object]) -> None:
         if self._whole:
@@ -111,7 +111,7 @@ class ObjectFiles:
 
     def open(self, key: str) -> BinaryIO:
         """See `FileStore.open`. The file is fetched to an unnamed temporary one first."""
-        with reading(self._shown, key):
+        with writing(tempfile.gettempdir()):
             spool = tempfile.TemporaryFile(prefix=_COPY_PREFIX)  # noqa: SIM115 - the caller closes
         try:
             self._fetch(key, spool)
@@ -125,7 +125,7 @@ class ObjectFiles:
     def local_copy(self, key: str) -> Iterator[Path]:
         """See `FileStore.local_copy`; this is a temporary file."""
         suffix = PurePosixPath(key).suffix
-        with tempfile.NamedTemporaryFile(prefix=_COPY_PREFIX, suffix=suffix) as copy:
+        with _temporary_file(suffix) as copy:
             self._fetch(key, copy)
             with writing(tempfile.gettempdir()):
                 copy.flush()
@@ -138,6 +138,7 @@ class ObjectFiles:
             for tries_left in reversed(range(_READ_TRIES)):
                 try:
                     with self._fs.open(path, "rb", block_size=_BLOCK) as source:
+                        _refuse_folder(source)
                         shutil.copyfileobj(source, into, _BLOCK)
                 except Exception as exc:
                     if not (tries_left and _was_replaced(exc)):
@@ -198,6 +199,16 @@ class ObjectFiles:
                 self._fs.abort_mpu(bucket, upload["Key"], upload["UploadId"])
 
 
+@contextmanager
+def _temporary_file(suffix: str = "") -> Iterator[Any]:
+    with writing(tempfile.gettempdir()):
+        file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed below; only this is mapped
+            prefix=_COPY_PREFIX, suffix=suffix
+        )
+    with file:
+        yield file
+
+
 def _sweep_copies(now: float) -> None:
     for copy in Path(tempfile.gettempdir()).glob(f"{_COPY_PREFIX}*"):
         with suppress(OSError):  # another process's, or gone
@@ -216,6 +227,12 @@ def _read_up_to(stream: BinaryIO, size: int) -> bytes:
         blocks.append(block)
         missing -= len(block)
     return b"".join(blocks)
+
+
+def _refuse_folder(source: Any) -> None:  # noqa: ANN401 - fsspec publishes no types
+    """Raise `FileNotFoundError` for a prefix of keys, which object stores let one open."""
+    if (getattr(source, "details", None) or {}).get("type") == "directory":
+        raise FileNotFoundError(source.path)
 
 
 def _was_replaced(exc: Exception) -> bool:

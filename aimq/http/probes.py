@@ -20,8 +20,17 @@ Check = Callable[[], Awaitable[None]]
 PATHS = ("/health/live", "/health/ready", "/metrics")
 
 
-def routes(checks: dict[str, Check], registry: CollectorRegistry = REGISTRY) -> list[Route]:
-    """Return the routes; `checks` are what readiness depends on, by name."""
+def routes(
+    checks: dict[str, Check],
+    registry: CollectorRegistry = REGISTRY,
+    reported: Callable[[], dict[str, str]] = dict,
+) -> list[Route]:
+    """Return the routes.
+
+    Args:
+        checks: what readiness depends on, by name.
+        reported: what else the readiness answer tells, by name: ``up`` or a sentence.
+    """
 
     async def live(_: Request) -> Response:
         return _json({"status": "live"})
@@ -34,8 +43,8 @@ def routes(checks: dict[str, Check], registry: CollectorRegistry = REGISTRY) -> 
             except AimqError as exc:
                 problems[name] = exc.detail
         if problems:
-            return _json({"status": "not ready", "problems": problems}, status=503)
-        return _json({"status": "ready"})
+            return _json({"status": "not ready", "problems": problems, **reported()}, status=503)
+        return _json({"status": "ready", **reported()})
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 
 import uvicorn
@@ -54,9 +55,12 @@ def serve(app: ASGIApp, sock: socket.socket, settings: Settings) -> None:
         server_header=False,
     )
     server = uvicorn.Server(config)
+    # uvicorn raises the signal again once it has drained: SIGTERM must not end the process then,
+    # before the caller has closed what it holds.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         server.run(sockets=[sock])
-    except KeyboardInterrupt:  # uvicorn raises the signal again once it has drained
+    except KeyboardInterrupt:
         return
     if not server.started:
         raise SystemExit(3)

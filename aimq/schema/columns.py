@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 
 from aimq.schema import messages
 from aimq.schema.model import Feature, FeatureType, Schema, fold
+
+#: Kinds of cells (of `pandas.api.types.infer_dtype`) among which no boolean or date hides.
+_PLAIN: Final = frozenset({"integer", "floating", "mixed-integer-float", "string", "empty"})
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -62,20 +66,6 @@ class Columns:
 
 def _dictionary(codes: NDArray[np.generic], words: Sequence[str]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int16)), pa.array(words))
-
-
-def match_columns(schema: Schema, names: Sequence[object]) -> tuple[dict[str, int], list[str]]:
-    """Find the schema's columns among a table's, without regard to case and outer space.
-
-    Returns:
-        The position of each schema column that is there (of several alike, the first), and the
-        names of those that are not.
-    """
-    places: dict[str, int] = {}
-    for index, name in enumerate(names):
-        places.setdefault(fold(str(name)), index)
-    found = {name: places[fold(name)] for name in schema.columns if fold(name) in places}
-    return found, [name for name in schema.columns if name not in found]
 
 
 def read_columns(schema: Schema, frame: pd.DataFrame) -> Columns:
@@ -138,7 +128,7 @@ def _text(word: object) -> str:
     """Return a cell as text; a whole number without its ``.0``, as a spreadsheet shows it."""
     if isinstance(word, float) and word.is_integer():
         return str(int(word))
-    return str(word)
+    return word if isinstance(word, str) else messages.quote(word)
 
 
 def _foreign_to_group(
@@ -175,7 +165,7 @@ def _read_number(
     said = np.full(len(series), None, dtype=np.object_)
     wrong = np.flatnonzero(bad)
     for row, value in zip(wrong, series.iloc[wrong], strict=True):  # wrong rows only
-        blank = pd.isna(value) or not str(value).strip()
+        blank = not value.strip() if isinstance(value, str) else pd.isna(value)
         said[row] = messages.MISSING if blank else messages.wrong(feature, _shown(value))
     column = np.where(bad, np.nan, column)
     return column, bad, said
@@ -197,10 +187,19 @@ def _to_floats(series: pd.Series[Any]) -> Floats:
     if pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series):
         return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
     cells = series.astype(object)
-    plain = [cell if _numberlike(cell) else None for cell in cells]
-    parsed = pd.to_numeric(pd.Series(plain, dtype=object), errors="coerce")
+    if pd.api.types.infer_dtype(cells, skipna=True) not in _PLAIN:
+        cells = pd.Series([cell if _numberlike(cell) else None for cell in cells], dtype=object)
+    try:
+        parsed = pd.to_numeric(cells, errors="coerce")
+    except OverflowError:  # an int beyond float
+        cells = cells.map(lambda cell: None if _beyond_float(cell) else cell).astype(object)
+        parsed = pd.to_numeric(cells, errors="coerce")
     return np.asarray(parsed.to_numpy(), dtype=np.float64)
 
 
 def _numberlike(cell: object) -> bool:
     return isinstance(cell, str | int | float | np.number) and not isinstance(cell, bool)
+
+
+def _beyond_float(cell: object) -> bool:
+    return isinstance(cell, int) and cell.bit_length() > sys.float_info.max_exp - 1

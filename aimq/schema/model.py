@@ -118,6 +118,7 @@ def parse_schema(source: Mapping[str, Any]) -> Schema:
         raise ValueError(f"names must differ: {names}")
     if not groups or not features:
         raise ValueError("at least one group and one feature are needed")
+    _check_words(group["name"], groups)
     return Schema(
         name=source["name"],
         title=source.get("title", source["name"]),
@@ -133,6 +134,13 @@ def parse_schema(source: Mapping[str, Any]) -> Schema:
     )
 
 
+def _check_words(name: str, words: Sequence[str]) -> None:
+    if not all(fold(word) for word in words):
+        raise ValueError(f"{name}: a category must not be blank")
+    if len({fold(word) for word in words}) != len(words):
+        raise ValueError(f"{name}: categories must differ by more than case and outer space")
+
+
 def _feature(table: Mapping[str, Any], groups: Sequence[str]) -> Feature:
     kind = FeatureType(table["type"])
     given = table.get("categories", [])
@@ -145,15 +153,17 @@ def _feature(table: Mapping[str, Any], groups: Sequence[str]) -> Feature:
     categories = tuple(map(str, given))
     if (kind is FeatureType.CATEGORY) != bool(categories):
         raise ValueError(f"{table['name']}: a category, and only it, has categories")
-    if len({fold(category) for category in categories}) != len(categories):
-        raise ValueError(f"{table['name']}: categories must differ by more than case")
+    _check_words(table["name"], categories)
+    minimum, maximum = float(table.get("minimum", "-inf")), float(table.get("maximum", "inf"))
+    if not minimum <= maximum:  # true for NaN as well
+        raise ValueError(f"{table['name']}: the minimum is over the maximum")
     return Feature(
         name=table["name"],
         type=kind,
         description=table.get("description", ""),
         unit=table.get("unit", ""),
-        minimum=float(table.get("minimum", "-inf")),
-        maximum=float(table.get("maximum", "inf")),
+        minimum=minimum,
+        maximum=maximum,
         categories=categories,
         by_group=by_group,
     )

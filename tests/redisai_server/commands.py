@@ -174,7 +174,10 @@ def _hello(context: Context, args: list[bytes]) -> Reply:
 
 
 def _info(context: Context, args: list[bytes]) -> Reply:
-    calls = [f"cmdstat_{name}:calls={count}" for name, count in context.server.calls.items()]
+    calls = [
+        f"cmdstat_{name}:calls={count},usec=0,usec_per_call=0.00,rejected_calls=0,failed_calls=0"
+        for name, count in context.server.calls.items()
+    ]
     keyspaces = [
         f"db{number}:keys={len(keys.values)},expires=0,avg_ttl=0"
         for number, keys in sorted(context.server.databases.items())

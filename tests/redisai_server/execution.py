@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -57,9 +59,10 @@ def _counted(args: list[bytes], word: bytes, name: str) -> tuple[list[bytes], li
     return args[2 : 2 + count], args[2 + count :]
 
 
-def _timeout(value: bytes) -> None:
+def _timeout(value: bytes) -> float:
     if not value.isdigit() or int(value) == 0:
         raise Failure("ERR Invalid value for TIMEOUT")
+    return int(value) / 1000
 
 
 @dataclass(slots=True)
@@ -70,9 +73,13 @@ class Job:
     scope: Scope
     persist: list[bytes] = field(default_factory=list)
     single: bool = False
+    timeout: float = math.inf
+    began: float = field(default_factory=time.monotonic)
 
-    def run(self) -> list[Reply]:
+    def run(self) -> list[Reply] | Status:
         """Execute; after the first step that fails the others answer ``NA``. Any thread."""
+        if time.monotonic() - self.began > self.timeout:
+            return Status("TIMEDOUT")
         replies: list[Reply] = []
         for step in self.steps:
             try:
@@ -82,8 +89,10 @@ class Job:
                 break
         return replies + [NA] * (len(self.steps) - len(replies))
 
-    def finish(self, replies: list[Reply], keyspace: Keyspace) -> Reply:
+    def finish(self, replies: list[Reply] | Status, keyspace: Keyspace) -> Reply:
         """Store what persists and return the reply to the client. On the event loop."""
+        if isinstance(replies, Status):
+            return replies
         failed = any(isinstance(reply, Failure) for reply in replies)
         refused: Failure | None = None
         for key in [] if failed else self.persist:
@@ -106,7 +115,7 @@ def parse_execute(args: list[bytes], keyspace: Keyspace) -> Job:
 def parse_dag(args: list[bytes], keyspace: Keyspace) -> Job:
     """Parse ``AI.DAGEXECUTE[_RO] [LOAD n …] [PERSIST n …] [ROUTING key] [TIMEOUT ms] |> …``."""
     head, *commands = _split(args[1:])
-    load, persist, scoped = _head(head)
+    load, persist, scoped, timeout = _head(head)
     if persist and args[0].upper().endswith(b"_RO"):
         raise Failure("ERR PERSIST cannot be specified in a read-only DAG")
     if not scoped:
@@ -119,37 +128,36 @@ def parse_dag(args: list[bytes], keyspace: Keyspace) -> Job:
     steps = [_step(command, keyspace, known) for command in commands]
     if not known.issuperset(persist):
         raise Failure("ERR PERSIST key cannot be found in DAG")
-    return Job(steps, scope, persist)
+    return Job(steps, scope, persist, timeout=timeout)
 
 
 def _split(args: list[bytes]) -> list[list[bytes]]:
     parts: list[list[bytes]] = [[]]
     for arg in args:
-        if arg == b"|>":
+        if arg.split(b"\0", 1)[0] == b"|>":  # a real server compares C strings
             parts.append([])
         else:
             parts[-1].append(arg)
     return parts
 
 
-def _head(args: list[bytes]) -> tuple[list[bytes], list[bytes], bool]:
+def _head(args: list[bytes]) -> tuple[list[bytes], list[bytes], bool, float]:
     keys: dict[bytes, list[bytes]] = {b"LOAD": [], b"PERSIST": []}
-    scoped = False
+    scoped, timeout = False, math.inf
     while args:
         word = args[0].upper()
         if word in keys:
             count = int(args[1])
             keys[word], args = args[2 : 2 + count], args[2 + count :]
         elif word == b"TIMEOUT":
-            _timeout(args[1])
-            args = args[2:]
+            timeout, args = _timeout(args[1]), args[2:]
             continue
         elif word == b"ROUTING":
             args = args[2:]
         else:
             raise Failure("ERR Invalid DAG command")
         scoped = True
-    return keys[b"LOAD"], keys[b"PERSIST"], scoped
+    return keys[b"LOAD"], keys[b"PERSIST"], scoped, timeout
 
 
 def _step(args: list[bytes], keyspace: Keyspace, known: set[bytes]) -> Step:

@@ -1,0 +1,56 @@
+-- Read before every other script: where a job is kept, and how a change of it is told.
+--
+-- aimq:job:<id>         hash, the record; fields as the Job's, absent for a default; besides:
+--                       token, until, owner  the claim in force, its lease's end
+--                       crashes              claims whose lease ran out
+--                       settled              the call that ended the last claim
+-- aimq:status:<status>  sorted set of ids by time of creation; a job is in one of them
+-- aimq:expiry           sorted set of ids by the time from which their files are to be deleted
+-- aimq:unpublished      sorted set of ids whose message the broker has not confirmed, by creation
+-- aimq:sweeping         sorted set of those being published by a sweep, by its lease's end
+-- aimq:changed          sorted set of ids by the tick of their last change
+-- aimq:tick             the last tick: server time, but never twice the same and never back
+-- aimq:changes          channel rung after changes
+--
+-- All times are microseconds of the server's clock, the only one that leases go by. Keys are made
+-- here and not declared: a Redis Cluster is not supported. SUMMARY, the fields that a list shows,
+-- is put before this file.
+
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local final = { done = true, failed = true, cancelled = true }
+
+local function text(number) return string.format('%.0f', number) end
+local function key_of(id) return 'aimq:job:' .. id end
+local function index(status) return 'aimq:status:' .. status end
+
+local tick = nil
+local function changed(id)
+  if not tick then tick = tonumber(redis.call('GET', 'aimq:tick') or '0') end
+  tick = math.max(tick + 1, now)
+  redis.call('ZADD', 'aimq:changed', text(tick), id)
+end
+
+-- Call once, at the end.
+local function ring()
+  if tick then
+    redis.call('SET', 'aimq:tick', text(tick))
+    redis.pcall('PUBLISH', 'aimq:changes', '') -- a user without the right: watches read on their own
+  end
+end
+
+local function move(id, from, to, created_at)
+  if from ~= to then
+    redis.call('ZREM', index(from), id)
+    redis.call('ZADD', index(to), created_at, id)
+  end
+end
+
+local function published(id)
+  redis.call('ZREM', 'aimq:unpublished', id)
+  redis.call('ZREM', 'aimq:sweeping', id)
+end
+
+local function summary(id)
+  return redis.call('HMGET', key_of(id), unpack(SUMMARY))
+end

@@ -1,0 +1,161 @@
+"""Composition root of the batch processor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from types import FrameType
+from typing import Final
+
+import uvicorn
+from starlette.applications import Starlette
+
+from aimq.backoff import RetryPolicy
+from aimq.broker.connect import connect_broker
+from aimq.broker.topology import WORK_QUEUES, queue_of
+from aimq.errors import AimqError
+from aimq.files.connect import connect_files
+from aimq.http.probes import Check, routes
+from aimq.http.serve import address, bind
+from aimq.jobs.connect import connect_store
+from aimq.jobs.port import JobStore
+from aimq.messages import Kind
+from aimq.ml_client.blocking import MlClient
+from aimq.settings import Settings
+from batch_processor.alone import SharedLock
+from batch_processor.consumer import Workshop
+from batch_processor.handler import Handler, OneByOne
+from batch_processor.leases import Leases
+from batch_processor.processor import Processor
+from batch_processor.settling import Settling
+from batch_processor.uploads import SpreadsheetScorer
+
+#: Time between two looks for services that are away at the start, in seconds.
+_LOOK_SECONDS: Final = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+def run(settings: Settings, queues: Sequence[str] = WORK_QUEUES) -> int:
+    """Work on `queues` until SIGTERM or SIGINT; return the exit code.
+
+    Blocks; call it on the main thread, which gets the signals. What is in hand then is finished or
+    handed back within ``shutdown_seconds``; a second signal ends the process at once.
+    """
+    stopping = threading.Event()
+    with ExitStack() as stack:
+        stack.enter_context(_signals(stopping))
+        sock = bind(settings.metrics_host, settings.metrics_port, "AIMQ_METRICS_PORT")
+        stack.callback(sock.close)
+        broker = stack.enter_context(closing(connect_broker(settings)))
+        store = stack.enter_context(closing(connect_store(settings)))
+        client = stack.enter_context(closing(MlClient(settings)))
+        files = connect_files(settings)
+        checks = {
+            "broker": broker.check,
+            "store": store.check,
+            "files": files.check,
+            "ml_service": client.check,
+        }
+        stack.enter_context(_probes(sock, checks))
+        handlers: dict[Kind, Handler] = {
+            Kind.SPREADSHEET: OneByOne(SpreadsheetScorer(files, client, settings)),
+        }
+        served = [queue for queue in queues if any(queue_of(kind) == queue for kind in handlers)]
+        if not _wait_for(checks, stopping):
+            return 0
+        processor = Processor(
+            broker,
+            _workshop(settings, store, handlers),
+            served,
+            concurrency=settings.concurrency,
+            prefetch=settings.prefetch,
+        )
+        processor.start()
+        logger.info("Working on %s; probes at %s", ", ".join(served), address(sock))
+        stopping.wait()
+        logger.info("Stopping: finishing what is in hand")
+        processor.stop(settings.shutdown_seconds)
+    return 0
+
+
+def _workshop(settings: Settings, store: JobStore, handlers: Mapping[Kind, Handler]) -> Workshop:
+    return Workshop(
+        store=store,
+        handlers=handlers,
+        leases=Leases(store, settings.lease_seconds),
+        settling=Settling(store),
+        policy=RetryPolicy(
+            settings.max_attempts, settings.retry_base_seconds, settings.retry_max_seconds
+        ),
+        owner=f"{socket.gethostname()}:{os.getpid()}",
+        lease_seconds=settings.lease_seconds,
+        delivery_limit=settings.delivery_limit,
+        uniform=random.random,
+        floor=SharedLock(),
+    )
+
+
+def _wait_for(checks: Mapping[str, Callable[[], None]], stopping: threading.Event) -> bool:
+    """Wait until every check passes, saying once what is waited for. False: asked to stop."""
+    said: set[str] = set()
+    while not stopping.is_set():
+        missing = {}
+        for name, check in checks.items():
+            try:
+                check()
+            except AimqError as exc:
+                missing[name] = exc.detail
+        if not missing:
+            return True
+        for name in missing.keys() - said:
+            logger.warning("Waiting: %s", missing[name])
+        said |= missing.keys()
+        stopping.wait(_LOOK_SECONDS)
+    return False
+
+
+@contextmanager
+def _signals(stopping: threading.Event) -> Iterator[None]:
+    """Set `stopping` at the first SIGTERM or SIGINT; end the process at the second."""
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)
+        stopping.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _probes(sock: socket.socket, checks: Mapping[str, Callable[[], None]]) -> Iterator[None]:
+    """Serve ``/metrics`` and ``/health/*`` from a thread for the length of a ``with`` block."""
+    app = Starlette(routes=routes({name: _awaited(check) for name, check in checks.items()}))
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=lambda: server.run([sock]), name="probes", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(timeout=1.0)
+
+
+def _awaited(check: Callable[[], None]) -> Check:
+    async def awaited() -> None:
+        await asyncio.to_thread(check)
+
+    return awaited

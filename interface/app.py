@@ -1,0 +1,153 @@
+"""Composition root of the interface: the application, its background tasks, its start and end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from fastapi import FastAPI, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from aimq import __version__
+from aimq.broker.port import Broker
+from aimq.errors import FilesUnavailable, StoreUnavailable, TransientError
+from aimq.files import FileStore
+from aimq.http import probes, problems, serve
+from aimq.jobs.port import JobStore
+from aimq.ml_client.relay import MlRelay
+from aimq.settings import Settings
+from interface import dead_letters, jobs, openapi, page, uploads
+from interface.background import forever
+from interface.context import Context
+from interface.guard import Guard
+from interface.predictions import Predict
+from interface.sweep import expire, sweep
+
+#: A probe's longest wait for the store or the files, in seconds.
+_PROBE_SECONDS = 3.0
+_RETRY_AFTER = 5.0
+_KIB = 1024
+_ABOUT = "Takes spreadsheets and single records, and gives predictions."
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(
+    settings: Settings, broker: Broker, store: JobStore, files: FileStore, ml: MlRelay
+) -> FastAPI:
+    """Return the application on the given ports, which stay the caller's to close.
+
+    It starts, and takes uploads, also while broker and ML service are away.
+    """
+    context = Context(settings, broker, store, files, ml)
+    app = FastAPI(
+        title="AIMQ interface", description=_ABOUT, version=__version__, lifespan=_lifespan(context)
+    )
+    app.state.context = context
+    problems.install(app)
+    app.add_exception_handler(TransientError, _transient)
+    predict = Predict(ml, context.metrics, settings.max_body_kb * _KIB)
+    app.router.routes.insert(0, Route("/predict", predict, methods=["POST"]))
+    app.router.routes.extend(_probes(context))
+    app.router.routes.extend(page.routes(context))
+    for module in (uploads, jobs, dead_letters):
+        app.include_router(module.router(context))
+    app.add_middleware(Guard, settings.api_keys, settings.internal_token)
+    app.openapi = partial(_openapi, app, context)  # type: ignore[method-assign] # FastAPI's way
+    return app
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or Ctrl-C; returns the exit code. Raises `SettingsError`."""
+    # Adapters are imported where one is chosen, so that none loads another's library.
+    from aimq.broker.connect import connect_broker  # noqa: PLC0415
+    from aimq.files import connect_files  # noqa: PLC0415
+    from aimq.jobs.connect import connect_store  # noqa: PLC0415
+
+    settings.refuse_open_door(settings.interface_host)
+    ml = MlRelay(settings.ml_url, settings.internal_token, settings.ml_timeout_seconds)
+    sock = serve.bind(settings.interface_host, settings.interface_port, "AIMQ_INTERFACE_PORT")
+    with sock:
+        broker, store = connect_broker(settings), connect_store(settings)
+        try:
+            app = create_app(settings, broker, store, connect_files(settings), ml)
+            logger.info("listening on %s", serve.address(sock))
+            serve.serve(app, sock, settings)
+        finally:
+            broker.close()
+            store.close()
+    return 0
+
+
+def _lifespan(context: Context) -> Any:  # noqa: ANN401 # Starlette names no type for it
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        context.events.start()
+        rounds = (
+            forever("schema of the ML service", context.schema.refresh, 5.0),
+            forever("queue counts", context.backlog.refresh, 1.0),
+            forever("sweep of unpublished jobs", partial(sweep, context), 1.0),
+            forever("deletion of expired jobs", partial(expire, context), 30.0),
+        )
+        tasks = [asyncio.create_task(coroutine) for coroutine in rounds]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            context.events.stop()
+            await context.publisher.close()
+            context.ml.close()
+            context.close()
+            await asyncio.sleep(0)  # transports end in the loop's next round
+
+    return lifespan
+
+
+def _probes(context: Context) -> list[Route]:
+    """Readiness needs the store and the files; the rest may be away and is only reported."""
+
+    async def store() -> None:
+        await _in_time(context, context.store.check, StoreUnavailable("the store does not answer"))
+
+    async def files() -> None:
+        await _in_time(context, context.files.check, FilesUnavailable("no answer of the files"))
+
+    def reported() -> dict[str, str]:
+        return {
+            "broker": context.backlog.problem or "up",
+            "ml_service": context.schema.problem or "up",
+        }
+
+    return probes.routes(
+        {"store": store, "files": files}, context.metrics.registry, reported=reported
+    )
+
+
+async def _in_time(context: Context, check: Any, late: TransientError) -> None:  # noqa: ANN401
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            await context.threads.run(check)
+    except TimeoutError:
+        raise late from None
+
+
+async def _transient(_: Request, exc: Exception) -> Response:
+    """Say when to come back, also where the adapter did not."""
+    assert isinstance(exc, TransientError)  # noqa: S101 # registered for it
+    if exc.retry_after is None:
+        exc.retry_after = _RETRY_AFTER
+    return problems.response(exc)
+
+
+def _openapi(app: FastAPI, context: Context) -> dict[str, Any]:
+    """Return the document, with the route FastAPI does not see and the present schema in it."""
+    document = FastAPI.openapi(app)
+    document["paths"]["/predict"] = openapi.predict_path(context.schema.schema)
+    return document

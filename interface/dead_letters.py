@@ -1,0 +1,159 @@
+"""Dead letters over HTTP: what failed, why, how often; try it again, or forget it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+
+from aimq import messages
+from aimq.broker.port import DeadLetter
+from aimq.broker.topology import SHORT_NAMES, WORK_QUEUES
+from aimq.errors import MessageRejected, NotFound
+from interface.context import Context
+from interface.openapi import problems
+
+#: Dead letters of one queue that are looked through for an id, and replayed by one request.
+_SEARCHED: Final = 10_000
+_REPLAYED: Final = 1000
+#: Bytes of a payload that are shown.
+_SHOWN: Final = 64 * 1024
+
+QueueName = Literal["uploads", "tasks", "aimq.uploads", "aimq.tasks"]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+def router(context: Context) -> APIRouter:
+    """Return the routes under ``/dead-letters``."""
+    routes = APIRouter(prefix="/dead-letters", tags=["dead letters"])
+
+    @routes.get("", summary="Dead letters, oldest first", responses=problems(422, 503))
+    async def listed(queue: QueueName | None = None, limit: Limit = 100) -> Response:
+        letters = await context.broker_threads.run(_list, context, _queues(queue), limit)
+        return _json([_summary(letter) for letter in letters[:limit]])
+
+    @routes.post("/replay", summary="Replay all dead letters", responses=problems(422, 503))
+    async def replay_all(queue: QueueName | None = None, limit: Limit = _REPLAYED) -> Response:
+        replayed = await context.broker_threads.run(_replay_all, context, _queues(queue), limit)
+        return _json({"replayed": len(replayed), "ids": replayed})
+
+    @routes.get("/{dead_letter_id}", summary="One in full", responses=problems(404, 503))
+    async def one(dead_letter_id: str) -> Response:
+        letter = await context.broker_threads.run(_find, context, dead_letter_id)
+        return _json(_summary(letter) | _details(letter))
+
+    @routes.post("/{dead_letter_id}/replay", summary="Try it again", responses=problems(404, 503))
+    async def replay(dead_letter_id: str) -> Response:
+        letter = await context.broker_threads.run(_find, context, dead_letter_id)
+        if not await context.broker_threads.run(_replay, context, letter):
+            raise _unknown()
+        return _json({"replayed": 1, "ids": [letter.id]})
+
+    @routes.delete(
+        "/{dead_letter_id}", status_code=204, summary="Forget it", responses=problems(404, 503)
+    )
+    async def discard(dead_letter_id: str) -> Response:
+        await context.broker_threads.run(_discard, context, dead_letter_id)
+        return Response(status_code=204)
+
+    return routes
+
+
+def _queues(name: str | None) -> Iterable[str]:
+    return WORK_QUEUES if name is None else (SHORT_NAMES.get(name, name),)
+
+
+def _list(context: Context, queues: Iterable[str], limit: int) -> list[DeadLetter]:
+    return [letter for queue in queues for letter in context.broker.dead_letters(queue, limit)]
+
+
+def _find(context: Context, dead_letter_id: str) -> DeadLetter:
+    for letter in _list(context, WORK_QUEUES, _SEARCHED):
+        if letter.id == dead_letter_id:
+            return letter
+    raise _unknown()
+
+
+def _unknown() -> NotFound:
+    return NotFound("No dead letter has this id; it may have been replayed or deleted.")
+
+
+def _replay_all(context: Context, queues: Iterable[str], limit: int) -> list[str]:
+    letters = _list(context, queues, limit)[:limit]
+    return list(_replayed(context, letters))
+
+
+def _replayed(context: Context, letters: list[DeadLetter]) -> Iterator[str]:
+    for letter in letters:
+        if _replay(context, letter):
+            yield letter.id
+
+
+def _replay(context: Context, letter: DeadLetter) -> bool:
+    """Queue the job, then its message: the other way round a quick worker would find the job
+    failed and forget the message. False: another caller has replayed or deleted it.
+    """
+    job_id = _job_id(letter)
+    context.store.requeue(job_id)
+    if context.broker.replay(letter.queue, letter.id) is not None:
+        return True
+    # Replayed by another caller, the job is under way; deleted by one, it would wait for ever.
+    # Publishing anew is right in both cases, as claims let nobody work twice.
+    job = context.store.get(job_id)
+    if job is not None and not job.final and not letter.failure.unprocessable:
+        message = messages.Message(job_id=job_id, kind=job.kind, traceparent=job.traceparent)
+        context.broker.publish(letter.queue, message).result(timeout=10)
+    return False
+
+
+def _discard(context: Context, dead_letter_id: str) -> None:
+    for queue in WORK_QUEUES:
+        if context.broker.discard(queue, dead_letter_id) is not None:
+            return
+    raise _unknown()
+
+
+def _job_id(letter: DeadLetter) -> str:
+    """Return the job a dead letter names; its message id when the body cannot be read."""
+    try:
+        return messages.decode(letter.body).job_id
+    except MessageRejected:
+        return letter.message_id
+
+
+def _summary(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "id": letter.id,
+        "queue": letter.queue,
+        "job_id": _job_id(letter),
+        "class": "unprocessable" if letter.failure.unprocessable else "failed",
+        "error": letter.failure.error,
+        "error_type": letter.failure.error_type,
+        "attempts": letter.attempts,
+        "first_failed_at": letter.first_failed_at,
+        "last_failed_at": letter.last_failed_at,
+        "replays": len(letter.history),
+    }
+
+
+def _details(letter: DeadLetter) -> dict[str, Any]:
+    shown = letter.body[:_SHOWN]
+    try:
+        payload, encoding = shown.decode(), "utf-8"
+    except UnicodeDecodeError:
+        payload, encoding = base64.b64encode(shown).decode(), "base64"
+    return {
+        "payload": payload,
+        "payload_encoding": encoding,
+        "payload_bytes": len(letter.body),
+        "traceback": letter.failure.traceback,
+        "history": letter.history,
+    }
+
+
+def _json(body: object) -> Response:
+    return Response(msgspec.json.encode(body), media_type="application/json")

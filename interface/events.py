@@ -1,0 +1,111 @@
+"""Changes of jobs, from one watch on the store to any number of WebSockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+import msgspec
+
+from aimq.jobs.job import Job
+from aimq.jobs.port import JobStore
+from interface.metrics import Metrics
+
+
+class Mailbox:
+    """The latest state of a job that its watcher has not seen yet: one, however slow the reader."""
+
+    def __init__(self) -> None:
+        self._latest: State | None = None
+        self._arrived = asyncio.Event()
+        self._closed = False
+
+    def put(self, state: State) -> None:
+        """Replace what is there, unless that is final."""
+        if self._latest is None or not self._latest.final:
+            self._latest = state
+            self._arrived.set()
+
+    def close(self) -> None:
+        """Let the watcher go: `take` returns None from now on."""
+        self._closed = True
+        self._arrived.set()
+
+    async def take(self) -> State | None:
+        """Return the next state, waiting for it; None once closed."""
+        await self._arrived.wait()
+        self._arrived.clear()
+        state, self._latest = self._latest, None
+        return None if self._closed else state
+
+
+class State:
+    """A job as its watchers get it. Encoded once, however many they are."""
+
+    __slots__ = ("final", "text")
+
+    def __init__(self, job: Job) -> None:
+        self.final = job.final
+        self.text = msgspec.json.encode(job.public()).decode()
+
+
+class JobEvents:
+    """Fans changes out to mailboxes. Belongs to one event loop but for the store's call."""
+
+    def __init__(self, store: JobStore, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._watchers: defaultdict[str, set[Mailbox]] = defaultdict(set)
+        self._changed: dict[str, Job] = {}
+        self._lock = Lock()
+        self._stop: Callable[[], None] | None = None
+
+    def start(self) -> None:
+        """Begin to watch the store, on the running loop."""
+        loop = asyncio.get_running_loop()
+
+        def on_change(job: Job) -> None:
+            if job.job_id not in self._watchers:  # safe on the store's thread: one dict look-up
+                return
+            with self._lock:
+                first = not self._changed
+                self._changed[job.job_id] = job
+            if first:
+                loop.call_soon_threadsafe(self._deliver)
+
+        self._stop = self._store.watch(on_change)
+
+    def stop(self) -> None:
+        """End the watch on the store and let all watchers go."""
+        if self._stop is not None:
+            self._stop()
+        for mailboxes in self._watchers.values():
+            for mailbox in mailboxes:
+                mailbox.close()
+
+    def _deliver(self) -> None:
+        with self._lock:
+            changed, self._changed = self._changed, {}
+        for job_id, job in changed.items():
+            mailboxes = self._watchers.get(job_id)
+            if mailboxes:
+                state = State(job)
+                for mailbox in mailboxes:
+                    mailbox.put(state)
+
+    @contextmanager
+    def watch(self, job_id: str) -> Iterator[Mailbox]:
+        """Give a mailbox that gets the job's changes for the length of a ``with`` block."""
+        mailbox = Mailbox()
+        self._watchers[job_id].add(mailbox)
+        self._metrics.watchers.inc()
+        try:
+            yield mailbox
+        finally:
+            self._metrics.watchers.dec()
+            self._watchers[job_id].discard(mailbox)
+            if not self._watchers[job_id]:
+                del self._watchers[job_id]

@@ -1,0 +1,167 @@
+"""Jobs over HTTP: list, status, result, deletion, and events over WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Annotated, Any, BinaryIO, Final
+
+import msgspec
+from fastapi import APIRouter, Query, WebSocket
+from fastapi.responses import Response, StreamingResponse
+from starlette.websockets import WebSocketDisconnect
+
+from aimq.errors import Conflict, FieldError, Gone, NotFound
+from aimq.jobs.job import Job, Status
+from aimq.messages import Kind
+from interface.context import Context, result_key, upload_key
+from interface.events import Mailbox, State
+from interface.filenames import content_disposition, result_name
+from interface.guard import PROTOCOL
+from interface.openapi import problems
+
+XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_CHUNK: Final = 256 * 1024
+_JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
+_MAX_LISTED: Final = 500
+
+
+def router(context: Context) -> APIRouter:
+    """Return the routes under ``/jobs``."""
+    routes = APIRouter(tags=["jobs"])
+
+    @routes.get("/jobs", summary="Recent jobs, newest first", responses=problems(422, 503))
+    async def jobs(
+        limit: Annotated[int, Query(ge=1, le=_MAX_LISTED)] = 50, status: Status | None = None
+    ) -> Response:
+        found = await context.threads.run(context.store.recent, limit, status)
+        return _json([job.public() for job in found])
+
+    @routes.get("/jobs/{job_id}", summary="A job's status", responses=problems(404, 503))
+    async def job(job_id: str) -> Response:
+        return _json((await find(context, job_id)).public())
+
+    @routes.get(
+        "/jobs/{job_id}/result",
+        summary="The scored workbook",
+        response_class=Response,
+        responses={
+            200: {"description": "The workbook", "content": {XLSX: {}}},
+            **problems(404, 409, 410, 503),
+        },
+    )
+    async def result(job_id: str) -> Response:
+        return await _result(context, await find(context, job_id))
+
+    @routes.delete(
+        "/jobs/{job_id}",
+        status_code=204,
+        summary="Cancel a job and delete its record and files",
+        responses=problems(404, 503),
+    )
+    async def delete(job_id: str) -> Response:
+        await find(context, job_id)
+        await context.threads.run(_delete, context, job_id)
+        return Response(status_code=204)
+
+    @routes.websocket("/jobs/{job_id}/events")
+    async def events(websocket: WebSocket, job_id: str) -> None:
+        await _events(context, websocket, job_id)
+
+    return routes
+
+
+async def find(context: Context, job_id: str) -> Job:
+    """Return a job. Raises `NotFound` for an unknown, malformed or expired id."""
+    job = None
+    if _JOB_ID.fullmatch(job_id):
+        job = await context.threads.run(context.store.get, job_id)
+    if job is None:
+        raise NotFound("No job has this id; it may have expired or been deleted.")
+    return job
+
+
+def _json(body: object) -> Response:
+    return Response(msgspec.json.encode(body), media_type="application/json")
+
+
+async def _result(context: Context, job: Job) -> Response:
+    if job.kind is not Kind.SPREADSHEET:
+        raise NotFound("This job has no workbook; its result is under /results.")
+    if job.status is not Status.DONE:
+        why = f": {job.error}" if job.error else ""
+        raise Conflict(
+            f"The result is not there: the job is {job.status}{why}",
+            errors=[FieldError(field="status", message="is not done", given=str(job.status))],
+        )
+    try:
+        file, size = await context.threads.run(_open, context, result_key(job.job_id))
+    except NotFound:
+        raise Gone("The result has expired; upload the workbook again.") from None
+    headers = {
+        "Content-Disposition": content_disposition(result_name(job.filename)),
+        "Content-Length": str(size),
+        "Cache-Control": "private, no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return StreamingResponse(_chunks(context, file), media_type=XLSX, headers=headers)
+
+
+def _open(context: Context, key: str) -> tuple[BinaryIO, int]:
+    file = context.files.open(key)
+    size = file.seek(0, 2)
+    file.seek(0)
+    return file, size
+
+
+async def _chunks(context: Context, file: BinaryIO) -> AsyncIterator[bytes]:
+    try:
+        while chunk := await context.threads.run(file.read, _CHUNK):
+            yield chunk
+    finally:
+        file.close()
+
+
+def _delete(context: Context, job_id: str) -> None:
+    """Cancel, so that whoever holds the job lets it go; then delete files and record. Blocks."""
+    context.store.cancel(job_id)
+    context.files.delete(upload_key(job_id))
+    context.files.delete(result_key(job_id))
+    context.store.delete(job_id)
+
+
+async def _events(context: Context, websocket: WebSocket, job_id: str) -> None:
+    """Send the job's state at once and at every change, until it is final."""
+    with context.events.watch(job_id) as mailbox:  # before the look-up: no change goes unseen
+        job = await find(context, job_id)  # an error is answered in place of the handshake
+        named = PROTOCOL in websocket.scope.get("subprotocols", ())
+        await websocket.accept(subprotocol=PROTOCOL if named else None)
+        leaving = asyncio.create_task(_notice_leaving(websocket, mailbox))
+        try:
+            await _send_states(websocket, State(job), mailbox)
+        except WebSocketDisconnect:
+            return  # the reader vanished
+        finally:
+            leaving.cancel()
+            with suppress(asyncio.CancelledError):
+                await leaving
+
+
+async def _send_states(websocket: WebSocket, first: State, mailbox: Mailbox) -> None:
+    state: State | None = first
+    while state is not None:
+        await websocket.send_text(state.text)
+        if state.final:
+            await websocket.close(1000)
+            return
+        state = await mailbox.take()
+
+
+async def _notice_leaving(websocket: WebSocket, mailbox: Mailbox) -> None:
+    """Read and ignore what the client says, to learn when it goes."""
+    message: Any = {}
+    while message.get("type") != "websocket.disconnect":
+        message = await websocket.receive()
+    mailbox.close()

@@ -1,0 +1,84 @@
+"""From stored jobs to queue messages: confirmed, and noted in the store as such."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from aimq.broker.port import Broker
+from aimq.broker.topology import queue_of
+from aimq.errors import StoreUnavailable
+from aimq.jobs.job import Job
+from aimq.jobs.port import JobStore
+from aimq.messages import Message
+from interface.metrics import Metrics
+from interface.threads import Threads
+
+#: How long a request waits for the broker's confirm; after that the sweep sees to the message.
+CONFIRM_SECONDS: Final = 2.0
+
+logger = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Publishes messages of stored jobs. Belongs to one event loop.
+
+    A job whose message is confirmed is marked in the store, many at a time and without the client
+    waiting for it. When the process dies in between, the sweep publishes a second message, which
+    the job's claim makes harmless.
+    """
+
+    def __init__(self, broker: Broker, store: JobStore, threads: Threads, metrics: Metrics) -> None:
+        self._broker = broker
+        self._store = store
+        self._threads = threads
+        self._metrics = metrics
+        self._confirmed: list[str] = []
+        self._marking: asyncio.Task[None] | None = None
+
+    async def publish(self, jobs: Sequence[Job], seconds: float = CONFIRM_SECONDS) -> int:
+        """Publish, wait at most `seconds` for the confirms, and return how many came. Never fails:
+        what is not confirmed stays unpublished in the store.
+        """
+        sent = {job.job_id: self._send(job) for job in jobs}
+        _, pending = await asyncio.wait(sent.values(), timeout=seconds)
+        for future in pending:
+            future.add_done_callback(_look_at)
+        confirmed = [id_ for id_, future in sent.items() if _succeeded(future)]
+        self._metrics.published.inc(len(confirmed))
+        self._metrics.unconfirmed.inc(len(sent) - len(confirmed))
+        self._mark(confirmed)
+        return len(confirmed)
+
+    def _send(self, job: Job) -> asyncio.Future[None]:
+        message = Message(job_id=job.job_id, kind=job.kind, traceparent=job.traceparent)
+        return asyncio.wrap_future(self._broker.publish(queue_of(job.kind), message))
+
+    def _mark(self, confirmed: list[str]) -> None:
+        self._confirmed.extend(confirmed)
+        if self._confirmed and (self._marking is None or self._marking.done()):
+            self._marking = asyncio.create_task(self._mark_all())
+
+    async def _mark_all(self) -> None:
+        while self._confirmed:
+            taken, self._confirmed = self._confirmed, []
+            try:
+                await self._threads.run(self._store.mark_published, taken)
+            except StoreUnavailable as exc:
+                logger.warning("%d messages will be sent again: %s", len(taken), exc.detail)
+
+    async def close(self) -> None:
+        """Wait until what is confirmed is marked."""
+        if self._marking is not None:
+            await self._marking
+
+
+def _succeeded(future: asyncio.Future[None]) -> bool:
+    return future.done() and _look_at(future) is None
+
+
+def _look_at(future: asyncio.Future[None]) -> BaseException | None:
+    """Take note of a publish's end, so that asyncio does not complain of an unseen exception."""
+    return asyncio.CancelledError() if future.cancelled() else future.exception()

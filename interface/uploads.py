@@ -1,0 +1,202 @@
+"""``POST /upload``: a workbook is checked, stored, recorded and queued, in that order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from typing import BinaryIO, Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+
+from aimq import telemetry
+from aimq.errors import (
+    AimqError,
+    ClientError,
+    FilesUnavailable,
+    StoreUnavailable,
+    TooLarge,
+    TransientError,
+)
+from aimq.jobs.job import Job
+from aimq.messages import Kind
+from interface.context import Context, upload_key
+from interface.filenames import display_name
+from interface.openapi import UPLOAD, problems
+from interface.workbook import MIB, check_workbook
+
+#: What the form's boundaries and headers may add to the file.
+_FORM_OVERHEAD: Final = 64 * 1024
+#: A client that sends nothing for this long is given up.
+_STALLED_SECONDS: Final = 60.0
+_NO_FILE: Final = (
+    "No file came: send the workbook as multipart/form-data in a field named `file`, "
+    "for example with curl -F file=@cars.xlsx."
+)
+
+# It warns of every malformed form, which is the client's business: the answer says it.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
+
+
+class _Stopped(MultiPartException):
+    """Makes the form parser close what it has and stop."""
+
+    def __init__(self, error: AimqError) -> None:
+        super().__init__(error.detail)
+        self.error = error
+
+
+class _FormParser(MultiPartParser):
+    """Closes its temporary files whatever goes wrong, not only with errors of its own."""
+
+    async def parse(self) -> FormData:
+        try:
+            return await super().parse()
+        except BaseException:
+            for file in self._files_to_close_on_error:
+                file.close()
+            raise
+
+
+def router(context: Context) -> APIRouter:
+    """Return the route."""
+    routes = APIRouter(tags=["jobs"])
+
+    @routes.post(
+        "/upload",
+        status_code=202,
+        summary="Upload a workbook to be scored",
+        responses=problems(400, 413, 415, 422, 503),
+        openapi_extra=UPLOAD,
+    )
+    async def upload(request: Request) -> JSONResponse:
+        outcome = "accepted"
+        try:
+            job = await _accept(context, request)
+        except AimqError as exc:
+            outcome = "unavailable" if isinstance(exc, TransientError) else "refused"
+            raise
+        finally:
+            context.metrics.uploads.labels(outcome).inc()
+        return JSONResponse(_answer(request, job), status_code=202)
+
+    return routes
+
+
+def _answer(request: Request, job: Job) -> dict[str, str]:
+    url = f"{request.scope.get('root_path', '')}/jobs/{job.job_id}"
+    return {
+        "job_id": job.job_id,
+        "status": str(job.status),
+        "status_url": url,
+        "result_url": f"{url}/result",
+        "events_url": f"{url}/events",
+    }
+
+
+async def _accept(context: Context, request: Request) -> Job:
+    """Store first, then publish: from the moment the job is recorded it cannot be lost."""
+    bound = context.settings.max_upload_mb * MIB
+    context.backlog.admit()
+    file = await _receive(request, bound)
+    try:
+        job = Job(
+            kind=Kind.SPREADSHEET,
+            filename=display_name(file.filename or ""),
+            traceparent=telemetry.continue_trace(request.headers.get("traceparent")),
+        )
+        await context.threads.run(_store, context, job, file.file)
+    finally:
+        await file.close()
+    await context.publisher.publish([job])
+    return job
+
+
+def _store(context: Context, job: Job, file: BinaryIO) -> None:
+    """Check and store the file, then the job's record. Blocks."""
+    unpacked = context.settings.max_unpacked_mb * MIB
+    check_workbook(file, context.schema.schema, unpacked)
+    file.seek(0)
+    key = upload_key(job.job_id)
+    context.files.put(key, file)
+    try:
+        context.store.create([job])
+    except StoreUnavailable:
+        _forget(context, key)
+        raise
+
+
+def _forget(context: Context, key: str) -> None:
+    try:
+        context.files.delete(key)
+    except FilesUnavailable:
+        return  # nobody was given its id; the bound on disk is the operator's
+
+
+async def _receive(request: Request, bound: int) -> UploadFile:
+    """Read the form up to the bound and return its file, spooled to disk when it is large.
+
+    Raises:
+        ClientError: no form, no file, or a connection that ended or stalled.
+        TooLarge: before a byte is read when the client says so itself, else once it is passed.
+    """
+    too_large = TooLarge(
+        f"The upload is over {bound // MIB:,} MiB. Split the workbook into several files."
+    )
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > bound + _FORM_OVERHEAD:
+        raise too_large
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise ClientError(_NO_FILE)
+    parser = _FormParser(
+        request.headers,
+        _bounded(request, bound + _FORM_OVERHEAD, too_large),
+        max_files=1,
+        max_fields=8,
+    )
+    try:
+        form = await parser.parse()
+    except _Stopped as exc:
+        raise exc.error from None
+    except MultiPartException as exc:
+        raise ClientError(f"The form cannot be read: {exc.message} {_NO_FILE}") from None
+    except FormParserError:
+        raise ClientError(f"The form cannot be read. {_NO_FILE}") from None
+    except OSError as exc:
+        raise FilesUnavailable(f"The upload cannot be kept: {exc.strerror}.") from exc
+    file = form.get("file")
+    if not isinstance(file, UploadFile):
+        await form.close()
+        raise ClientError(_NO_FILE)
+    if (file.size or 0) > bound:
+        await form.close()
+        raise too_large
+    return file
+
+
+async def _bounded(
+    request: Request, bound: int, too_large: TooLarge
+) -> AsyncGenerator[bytes, None]:
+    received = 0
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(_STALLED_SECONDS):
+                chunk = await anext(stream, None)
+        except ClientDisconnect:
+            cut_off = "The connection ended before the upload was complete."
+            raise _Stopped(ClientError(cut_off)) from None
+        except TimeoutError:
+            stalled = f"Nothing came for {_STALLED_SECONDS:g} s; upload it again."
+            raise _Stopped(ClientError(stalled)) from None
+        if chunk is None:
+            return
+        received += len(chunk)
+        if received > bound:
+            raise _Stopped(too_large)
+        yield chunk

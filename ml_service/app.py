@@ -1,0 +1,136 @@
+"""Composition root of the ML service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from aimq import __version__
+from aimq.http import probes, problems
+from aimq.http.serve import address, bind, serve
+from aimq.settings import Settings
+from aimq.telemetry import configure_logging
+from ml_service import models, openapi
+from ml_service.access import Access
+from ml_service.admission import Gate
+from ml_service.catalogue import Catalogue
+from ml_service.endpoint import Endpoint, Handler
+from ml_service.metrics import ServiceMetrics
+from ml_service.predict import Predict
+from ml_service.runtimes.connect import connect_runtimes
+from ml_service.version import ONNX, PICKLE
+
+logger = logging.getLogger(__name__)
+
+_SUMMARY: Final = {
+    ONNX: "Predict with the cached ONNX model",
+    PICKLE: "Predict with the pickle, loaded from disk at every request: the slow baseline",
+}
+
+
+class MlService(FastAPI):
+    """The framework's application, with the predictions answered before its routing.
+
+    Attributes:
+        direct: path to the endpoint that answers POST there.
+        catalogue: the version in service.
+    """
+
+    direct: dict[str, ASGIApp]
+    catalogue: Catalogue
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http":
+            endpoint = self.direct.get(scope["path"])
+            if endpoint is not None and scope["method"] == "POST":
+                await endpoint(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document: records are described by the version in service."""
+        current = self.catalogue.peek()
+        served = current.name if current else None
+        document = self.openapi_schema
+        if document is None or document["info"]["x-model-version"] != served:
+            self.openapi_schema = None
+            document = super().openapi()
+            document["info"]["x-model-version"] = served
+            document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = (
+                openapi.problem_schema()
+            )
+            for way, summary in _SUMMARY.items():
+                operation = openapi.predict_operation(way, summary, current)
+                document["paths"][f"/predict/{way}"] = {"post": operation}
+        return document
+
+
+def create_app(settings: Settings, registry: CollectorRegistry | None = None) -> MlService:
+    """Build the service from its settings. Models are loaded once it is started (lifespan).
+
+    Args:
+        registry: where its metrics are registered; one of its own by default.
+    """
+    registry = registry or _process_registry()
+    catalogue = Catalogue(settings.models_dir, settings.model_name, connect_runtimes(settings))
+    threads = ThreadPoolExecutor(settings.concurrency, "ml")
+    metrics = ServiceMetrics(registry)
+    access = Access(settings)
+    gate = Gate(settings, access)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with catalogue.running():
+            yield
+        await asyncio.to_thread(threads.shutdown)
+
+    app = MlService(
+        title="AIMQ ML service",
+        summary="Predictions from ONNX and pickled models.",
+        version=__version__,
+        lifespan=lifespan,
+    )
+    app.catalogue = catalogue
+    app.direct = {}
+
+    def direct(path: str, handler: Handler) -> None:
+        endpoint = Endpoint(handler, gate, metrics.route(path))
+        app.direct[path] = endpoint
+        app.router.routes.append(Route(path, endpoint, methods=["POST"]))  # 405 for others
+
+    for way in (ONNX, PICKLE):
+        direct(f"/predict/{way}", Predict(way, catalogue, threads, metrics, settings))
+    problems.install(app)
+    app.include_router(models.routes(catalogue, access))
+    app.router.routes.extend(probes.routes({"models": catalogue.check}, registry))
+    return app
+
+
+def _process_registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM; return the exit code."""
+    configure_logging(settings, "ml-service")
+    settings.refuse_open_door(settings.ml_host)
+    sock = bind(settings.ml_host, settings.ml_port, "AIMQ_ML_PORT")
+    sys.setswitchinterval(0.001)  # single predictions wait less for the threads of large ones
+    logger.info("listening on %s", address(sock))
+    serve(create_app(settings), sock, settings)
+    return 0

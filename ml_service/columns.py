@@ -1,0 +1,130 @@
+"""Many records at once: a table in, predictions and errors by column out.
+
+Everything here blocks: run it in a thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aimq.errors import ClientError, Invalid, TooLarge
+from aimq.schema import match_columns, read_columns
+from ml_service import execution
+from ml_service.numbers import shortest_doubles
+from ml_service.version import Version
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+#: Said of a row whose model answered with what is no finite number.
+NOT_FINITE: Final = "the model gave no finite number for this row"
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Predictions of n rows.
+
+    Attributes:
+        values: float64 (n,), undefined where `errors` says something.
+        errors: object (n,), why a row has no prediction, or None.
+        served_by: runtimes that answered, sorted; empty when no row was valid.
+    """
+
+    values: NDArray[np.float64]
+    errors: NDArray[np.object_]
+    served_by: tuple[str, ...]
+
+
+def score(version: Version, way: str, frame: pd.DataFrame) -> Scored:
+    """Validate, encode and predict a table that has the schema's columns.
+
+    Raises:
+        TransientError: the runtime cannot answer now; no row is answered then.
+    """
+    columns = read_columns(version.schema, frame)
+    errors, valid = columns.errors, columns.valid
+    values = np.zeros(len(frame), dtype=np.float64)
+    served: set[str] = set()
+    for index, group in enumerate(version.schema.groups):
+        rows = valid & (columns.groups == index)
+        if not rows.any():
+            continue
+        group_model = version.models[way].get(group)
+        if group_model is None:
+            errors[rows] = f"{version.schema.group}: {version.not_served(group)}"
+            continue
+        chosen: Any = slice(None) if rows.all() else rows
+        answer = execution.ask(group_model.model, group_model.runtime, columns.matrix(chosen))
+        served.add(answer.served_by)
+        values[chosen] = shortest_doubles(answer.values)
+    errors[~np.isfinite(values)] = NOT_FINITE
+    return Scored(values, errors, tuple(sorted(served)))
+
+
+def read_stream(body: bytes, version: Version, max_rows: int) -> pd.DataFrame:
+    """Read an Arrow stream into a table with the schema's columns.
+
+    Raises:
+        ClientError: not an Arrow stream.
+        Invalid: a column is missing; names it.
+        TooLarge: more than `max_rows` rows.
+    """
+    import pyarrow as pa  # noqa: PLC0415 # not needed for single predictions
+
+    from ml_service.arrow_guard import refuse_compressed  # noqa: PLC0415 # same
+
+    schema = version.schema
+    try:
+        refuse_compressed(body)
+        with pa.ipc.open_stream(body) as reader:
+            names = reader.schema.names
+            places, missing = match_columns(schema, names)
+            if missing:
+                raise Invalid(
+                    f"Columns missing: {', '.join(missing)}.",
+                    errors=[{"field": name, "message": "is missing"} for name in missing],
+                )
+            batches, rows = [], 0
+            for batch in reader:
+                rows += batch.num_rows
+                if rows > max_rows:
+                    raise TooLarge(f"More than {max_rows:,} rows in one request.")
+                batches.append(batch.select(list(places.values())))
+            fields = [reader.schema.field(place) for place in places.values()]
+        table = pa.Table.from_batches(batches, pa.schema(fields)).rename_columns(list(places))
+        table.validate(full=True)
+        frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    except (pa.ArrowException, MemoryError, OverflowError, UnicodeDecodeError) as exc:
+        raise ClientError(f"The body is not a readable Arrow stream: {str(exc)[:200]}") from None
+    return frame
+
+
+def write_stream(version: Version, scored: Scored) -> bytes:
+    """Return the answer to an Arrow stream: prediction, error and model version by row."""
+    import pyarrow as pa  # noqa: PLC0415 # not needed for single predictions
+
+    wrong = np.array([error is not None for error in scored.errors.tolist()], dtype=np.bool_)
+    codes = pa.array(np.zeros(len(wrong), dtype=np.int32), mask=wrong)
+    table = pa.table(
+        {
+            version.schema.prediction: pa.array(scored.values, pa.float64(), mask=wrong),
+            "error": pa.array(scored.errors, pa.string()),
+            "model_version": pa.DictionaryArray.from_arrays(codes, pa.array([version.name])),
+        }
+    )
+    return _to_stream(table)
+
+
+def _to_stream(table: pa.Table) -> bytes:
+    import pyarrow as pa  # noqa: PLC0415 # not needed for single predictions
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content

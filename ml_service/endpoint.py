@@ -1,0 +1,117 @@
+"""From a handler to an ASGI endpoint: admission, errors as problem documents, metrics.
+
+Predictions take microseconds, so what surrounds them must too: these endpoints are called before
+the framework's routing (`ml_service.app`), and stand in the OpenAPI document all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol
+
+from starlette.types import Receive, Scope, Send
+
+from aimq.errors import AimqError, InternalError
+from aimq.http import problems
+from ml_service.bodies import Disconnected
+from ml_service.metrics import RequestStats
+
+logger = logging.getLogger(__name__)
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Reply(NamedTuple):
+    """What is answered. `headers` has everything but the content length."""
+
+    body: bytes
+    headers: Headers
+    status: int = 200
+
+
+Handler = Callable[[Scope, Receive], Awaitable[Reply]]
+
+
+class Admission(Protocol):
+    """Decides which requests are worked on."""
+
+    def enter(self, scope: Scope) -> float:
+        """Admit a request, and return when that was. Every admitted one leaves again.
+
+        Raises:
+            Unauthorized: credentials are needed.
+            RateLimited: this client asks too often.
+            Overloaded: too much is under way.
+        """
+        ...
+
+    def leave(self, entered: float) -> float:
+        """Count the request as done; return the seconds it took."""
+        ...
+
+    def headers(self, error: AimqError) -> dict[str, str]:
+        """Return the headers that tell a refused client the limits."""
+        ...
+
+
+class Endpoint:
+    """An ASGI application for one path and the method POST.
+
+    Args:
+        problem: writes an error's document; a protocol of its own may have its own form.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        admission: Admission,
+        stats: RequestStats,
+        problem: Callable[[AimqError, dict[str, str]], Reply] | None = None,
+    ) -> None:
+        self._handler = handler
+        self._admission = admission
+        self._stats = stats
+        self._problem = problem or problem_reply
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            entered = self._admission.enter(scope)
+        except AimqError as exc:
+            self._stats.refused(exc.status)
+            await _send(send, self._problem(exc, self._admission.headers(exc)))
+            return
+        try:
+            reply = await self._handler(scope, receive)
+        except Disconnected:
+            self._admission.leave(entered)
+            return
+        except AimqError as exc:
+            reply = self._problem(exc, {})
+            if reply.status == InternalError.status:
+                logger.exception("%s failed", scope["path"])
+        except Exception:
+            logger.exception("%s failed", scope["path"])
+            reply = self._problem(InternalError(_UNEXPECTED), {})
+        except BaseException:
+            self._admission.leave(entered)
+            raise
+        self._stats.answered(reply.status, self._admission.leave(entered))
+        await _send(send, reply)
+
+
+_UNEXPECTED = "Something went wrong on our side; the log has the details."
+
+
+def problem_reply(error: AimqError, headers: dict[str, str]) -> Reply:
+    """Return an error as a problem document (RFC 9457)."""
+    response = problems.response(error, headers)
+    raw = [(key, value) for key, value in response.raw_headers if key != b"content-length"]
+    return Reply(bytes(response.body), raw, response.status_code)
+
+
+async def _send(send: Send, reply: Reply) -> None:
+    headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})

@@ -1,0 +1,78 @@
+"""Predictions for JSON records: one, or a list in which each has its own error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from aimq.errors import AimqError, FieldError, InternalError, Invalid
+from ml_service import execution
+from ml_service.columns import NOT_FINITE
+from ml_service.numbers import shortest
+from ml_service.runtimes.port import Answer
+from ml_service.version import GroupModel, Version
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """What is answered in the place of a record that has no prediction."""
+
+    error: str
+    errors: list[FieldError]
+
+
+def encode_answer(version: Version, group: str, answer: Answer) -> bytes:
+    """Return the JSON of one prediction. Raises `InternalError` when it is no finite number."""
+    value = answer.values[0]
+    if not math.isfinite(value):
+        raise InternalError(f"{group}: {NOT_FINITE}")
+    return version.answers[group] % shortest(value).encode()
+
+
+def score_records(version: Version, way: str, records: Sequence[object]) -> tuple[bytes, list[str]]:
+    """Return a JSON list with an answer for each record, in order, and the runtimes that answered.
+
+    May block: see `most_rows_inline`.
+
+    Raises:
+        TransientError: the runtime cannot answer now; no record is answered then.
+    """
+    replies: list[bytes] = [b""] * len(records)
+    rows: dict[str, tuple[GroupModel, list[int], list[list[float]]]] = {}
+    for index, record in enumerate(records):
+        try:
+            encoded = version.encoder.encode(record)
+            if encoded.group not in rows:
+                rows[encoded.group] = (version.model(way, encoded.group), [], [])
+        except Invalid as exc:
+            replies[index] = _failed(exc)
+            continue
+        _, places, matrix = rows[encoded.group]
+        places.append(index)
+        matrix.append(encoded.row)
+    served = set()
+    for group, (group_model, places, matrix) in rows.items():
+        answer = execution.ask(
+            group_model.model, group_model.runtime, np.array(matrix, dtype=np.float32)
+        )
+        served.add(answer.served_by)
+        for index, value in zip(places, answer.values, strict=True):
+            replies[index] = _one(version, group, value)
+    return b"[" + b",".join(replies) + b"]", sorted(served)
+
+
+def most_rows_inline(version: Version, way: str) -> int:
+    """Return how many records of whatever groups may be scored on the event loop; 0: none."""
+    return min(group_model.inline_rows for group_model in version.models[way].values())
+
+
+def _one(version: Version, group: str, value: np.float32) -> bytes:
+    if not math.isfinite(value):
+        return _failed(InternalError(NOT_FINITE))
+    return version.answers[group] % shortest(value).encode()
+
+
+def _failed(error: AimqError) -> bytes:
+    return msgspec.json.encode(Failed(error.detail, error.errors))

@@ -1,0 +1,167 @@
+"""What every model runtime must do, whatever executes its models.
+
+A subclass gives the fixture `runtime`; the plugin `redisai_server.fixtures` gives `forests`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from redisai_server.onnx_models import linear, publish
+
+from aimq.errors import AimqError, ModelRefused
+from ml_service.runtimes.port import AnsweringModel, AsyncModel
+
+GROUPS = ("A", "B", "C")
+
+
+def matrix_of(rows: int, features: int, seed: int = 5) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(rows, features)).astype(np.float32)
+
+
+def assert_right(forest, matrix, values):
+    assert values.dtype == np.float32
+    assert values.shape == (len(matrix),)
+    np.testing.assert_allclose(values, forest.expected(matrix), rtol=1e-5)
+
+
+async def predicted(loaded, matrix):
+    """Predict on the event loop, in whichever of the three ways the model offers."""
+    if isinstance(loaded, AnsweringModel):
+        return (await loaded.answer_async(matrix)).values
+    if isinstance(loaded, AsyncModel):
+        return await loaded.predict_async(matrix)
+    return await asyncio.to_thread(loaded.predict, matrix)
+
+
+class ModelRuntimeContract:
+    @pytest.fixture
+    def loaded(self, runtime, forests):
+        models = {group: runtime.load(forests[group].file) for group in GROUPS}
+        yield models
+        for model in models.values():
+            model.close()
+
+    def test_it_says_its_name(self, runtime):
+        assert runtime.name
+
+    @pytest.mark.parametrize("rows", [1, 2, 63, 5000])
+    @pytest.mark.parametrize("group", GROUPS)
+    def test_every_row_has_its_right_answer(self, loaded, forests, group, rows):
+        matrix = matrix_of(rows, forests[group].file.features)
+        assert_right(forests[group], matrix, loaded[group].predict(matrix))
+
+    def test_no_rows_have_no_answers(self, loaded, forests):
+        matrix = matrix_of(0, forests["A"].file.features)
+        values = loaded["A"].predict(matrix)
+        assert (values.shape, values.dtype) == ((0,), np.float32)
+
+    def test_answers_do_not_get_mixed_up_between_threads(self, loaded, forests):
+        choose = random.Random(7)
+        asked = [
+            (group, matrix_of(choose.choice((1, 1, 1, 4, 50)), forests[group].file.features, seed))
+            for seed in range(300)
+            for group in [choose.choice(GROUPS)]
+        ]
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda ask: loaded[ask[0]].predict(ask[1]), asked))
+        for (group, matrix), values in zip(asked, answers, strict=True):
+            assert_right(forests[group], matrix, values)
+
+    async def test_answers_do_not_get_mixed_up_on_the_event_loop(self, loaded, forests):
+        choose = random.Random(9)
+
+        async def ask(seed: int) -> None:
+            group = choose.choice(GROUPS)
+            matrix = matrix_of(choose.choice((1, 1, 3, 40)), forests[group].file.features, seed)
+            await asyncio.sleep(choose.random() / 50)
+            assert_right(forests[group], matrix, await predicted(loaded[group], matrix))
+
+        async with asyncio.TaskGroup() as tasks:
+            for seed in range(300):
+                tasks.create_task(ask(seed))
+
+    async def test_cancelled_predictions_leave_the_others_right(self, loaded, forests):
+        choose = random.Random(13)
+        wanted = {}
+        for seed in range(200):
+            group = choose.choice(GROUPS)
+            matrix = matrix_of(1 + seed % 5, forests[group].file.features, seed)
+            task = asyncio.create_task(predicted(loaded[group], matrix))
+            wanted[task] = (forests[group], matrix)
+        doomed = [task for task in wanted if choose.random() < 0.4]
+        for task in doomed:
+            await asyncio.sleep(0)  # each is cancelled at another point of its way
+            task.cancel()
+        await asyncio.gather(*wanted, return_exceptions=True)
+        kept = [task for task in wanted if not task.cancelled()]
+        assert len(kept) >= len(wanted) - len(doomed)
+        for task in kept:
+            assert_right(*wanted[task], task.result())
+
+    def test_a_matrix_of_another_width_is_refused_and_harms_nobody(self, loaded, forests):
+        right = matrix_of(3, forests["B"].file.features)
+        for wrong in (right[:, :-1], np.hstack([right, right])):
+            with pytest.raises(AimqError):
+                loaded["B"].predict(np.ascontiguousarray(wrong))
+        assert_right(forests["B"], right, loaded["B"].predict(right))
+
+    def test_a_truncated_model_is_refused(self, runtime, forests, tmp_path):
+        content = forests["A"].file.path.read_bytes()
+        cut = publish(tmp_path, content[: len(content) // 2], group="A", features=4, version="cut")
+        with pytest.raises(ModelRefused):
+            runtime.load(cut)
+
+    def test_a_model_of_another_width_than_its_schema_is_refused(self, runtime, tmp_path):
+        content = linear(np.ones((3, 1), np.float32))
+        wrong = publish(tmp_path, content, group="A", features=5, version="wide")
+        with pytest.raises(ModelRefused):
+            runtime.load(wrong)
+
+    def test_a_model_that_answers_several_numbers_a_row_is_refused(self, runtime, tmp_path):
+        content = linear(np.ones((3, 2), np.float32))
+        wrong = publish(tmp_path, content, group="A", features=3, version="two")
+        with pytest.raises(ModelRefused):
+            runtime.load(wrong)
+
+    def test_two_versions_are_served_side_by_side(self, runtime, tmp_path):
+        matrix = matrix_of(4, 3)
+        models = [
+            runtime.load(
+                publish(
+                    tmp_path,
+                    linear(np.full((3, 1), factor, np.float32)),
+                    group="A",
+                    features=3,
+                    version=f"v{factor}",
+                )
+            )
+            for factor in (1, 2)
+        ]
+        first, second = (model.predict(matrix) for model in models)
+        np.testing.assert_allclose(first, matrix.sum(axis=1), rtol=1e-4)
+        np.testing.assert_allclose(second, 2 * matrix.sum(axis=1), rtol=1e-4)
+        models[0].close()
+        np.testing.assert_allclose(models[1].predict(matrix), second)
+        models[1].close()
+
+    def test_a_version_published_again_with_another_content_answers_as_the_new_one(
+        self, runtime, tmp_path
+    ):
+        matrix, answers = matrix_of(4, 3), []
+        for folder, factor in (("old", 1), ("new", 3)):
+            content = linear(np.full((3, 1), factor, np.float32))
+            file = publish(tmp_path / folder, content, group="A", features=3, version="same")
+            answers.append(runtime.load(file).predict(matrix))
+        np.testing.assert_allclose(answers[1], 3 * answers[0], rtol=1e-4)
+
+    def test_closing_twice_is_allowed(self, runtime, forests):
+        model = runtime.load(forests["A"].file)
+        model.close()
+        model.close()
+        runtime.close()
+        runtime.close()

@@ -1,0 +1,131 @@
+"""The interface in process, on the real embedded adapters and a stand-in for the ML service."""
+
+from __future__ import annotations
+
+import io
+import signal
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+
+import httpx
+import openpyxl
+import pytest
+import pytest_asyncio
+import websockets
+
+from aimq.broker.connect import connect_broker
+from aimq.files import connect_files
+from aimq.jobs.connect import connect_store
+from aimq.jobs.job import Status
+from aimq.jobs.port import Outcome
+from aimq.ml_client.relay import MlRelay
+from aimq.settings import Settings
+from interface.app import create_app
+from interface.context import result_key
+from tests.integration.interface.stub_ml import COLUMNS, StubMl
+from tests.system import PATIENCE, environment, wait_ready
+
+
+@pytest.fixture
+def ml():
+    stub = StubMl()
+    yield stub
+    stub.stop()
+
+
+@pytest.fixture
+def settings(tmp_path, ml):
+    return Settings(data_dir=tmp_path / "data", ml_url=ml.url, max_upload_mb=1)
+
+
+@pytest.fixture
+def broker(settings):
+    broker = connect_broker(settings)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def store(settings):
+    store = connect_store(settings)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def files(settings):
+    return connect_files(settings)
+
+
+@asynccontextmanager
+async def serving(settings, broker, store, files):
+    """Run the application through its life span; gives an HTTP client with `app` on it."""
+    relay = MlRelay(settings.ml_url, settings.internal_token, 5.0)
+    app = create_app(settings, broker, store, files, relay)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://aimq") as client:
+            client.app = app
+            client.context = app.state.context
+            yield client
+
+
+@pytest_asyncio.fixture
+async def door(settings, broker, store, files):
+    """Yield a client of an interface that has learnt the schema."""
+    async with serving(settings, broker, store, files) as client:
+        await client.context.schema.refresh()
+        yield client
+
+
+def workbook(*rows, header=COLUMNS):
+    book = openpyxl.Workbook()
+    book.active.append(header)
+    for values in rows or [("A", "Asta", 10_000, 4)]:
+        book.active.append(values)
+    file = io.BytesIO()
+    book.save(file)
+    return file.getvalue()
+
+
+async def upload(client, content=None, name="cars.xlsx"):
+    content = workbook() if content is None else content
+    return await client.post("/upload", files={"file": (name, content)})
+
+
+def settle(store, job_id, status, error=None, **counts):
+    """Work on a job as a batch processor does."""
+    (claim,) = store.claim([job_id], "test", 30.0)
+    assert store.settle(
+        [Outcome(claim=claim, status=Status(status), error=error, counts=counts)]
+    ) == [True]
+
+
+def finish(store, files, job_id, content=b"result"):
+    files.put(result_key(job_id), io.BytesIO(content))
+    settle(store, job_id, "done", rows_total=1, rows_done=1)
+
+
+class Process:
+    def __init__(self, environ):
+        self.url = f"http://127.0.0.1:{environ['AIMQ_INTERFACE_PORT']}"
+        self.popen = subprocess.Popen([sys.executable, "-m", "aimq", "interface"], env=environ)
+        wait_ready(self.popen, self.url)
+
+    def events(self, job_id, **options):
+        url = self.url.replace("http", "ws")
+        return websockets.connect(f"{url}/jobs/{job_id}/events", proxy=None, **options)
+
+    def stop(self):
+        self.popen.send_signal(signal.SIGTERM)
+        return self.popen.wait(PATIENCE)
+
+
+@pytest.fixture
+def process(settings, tmp_path):
+    environ = environment(settings.data_dir, tmp_path, AIMQ_ML_URL=settings.ml_url)
+    process = Process(environ)
+    yield process
+    if process.popen.poll() is None:
+        process.stop()

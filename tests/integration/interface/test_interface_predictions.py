@@ -1,0 +1,93 @@
+import json
+
+import pytest
+
+from tests.integration.interface.conftest import serving
+from tests.integration.interface.stub_ml import PREDICTION
+
+
+async def test_a_record_and_its_prediction_are_relayed_as_they_are(door, ml):
+    body = b'{"model_group" : "A"}'
+    answer = await door.post("/predict", content=body, headers={"traceparent": "nonsense"})
+
+    assert answer.status_code == 200
+    assert answer.json() == PREDICTION
+    assert answer.headers["x-served-by"] == "onnxruntime"
+    path, head, sent = ml.asked[-1]
+    assert (path, sent) == ("/predict/onnx", body)
+    assert b"traceparent: 00-" in head
+
+
+@pytest.mark.parametrize("status", [400, 422, 429, 503])
+async def test_the_ml_services_refusal_is_the_answer(door, ml, status):
+    problem = {"status": status, "detail": "kilometers: is missing"}
+    ml.status, ml.body = status, json.dumps(problem).encode()
+    ml.headers = {
+        "content-type": "application/problem+json",
+        "Retry-After": "3",
+        "RateLimit-Limit": "7",
+        "x-internal": "private",
+        "set-cookie": "a=b",
+    }
+
+    answer = await door.post("/predict", content=b"{}")
+
+    assert answer.status_code == status
+    assert answer.json() == problem
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["retry-after"] == "3"
+    assert answer.headers["ratelimit-limit"] == "7"
+    assert not {"x-internal", "set-cookie"} & answer.headers.keys()
+
+
+async def test_an_ml_service_that_is_away_is_unavailable_for_now(door, ml):
+    ml.stop()
+    answer = await door.post("/predict", content=b"{}")
+
+    assert answer.status_code == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["retry-after"] == "1"
+
+
+async def test_a_body_over_the_bound_is_refused_in_one_piece_or_many(door, ml):
+    async def pieces():
+        for _ in range(20):
+            yield b"x" * 100_000
+
+    before = len(ml.asked)
+    assert (await door.post("/predict", content=b"x" * 2_000_000)).status_code == 413
+    assert (await door.post("/predict", content=pieces())).status_code == 413
+    assert [path for path, *_ in ml.asked[before:] if path != "/models"] == []
+
+
+async def test_a_body_in_pieces_is_put_together(door, ml):
+    async def pieces():
+        yield b'{"a":'
+        yield b"1}"
+
+    await door.post("/predict", content=pieces())
+
+    assert ml.asked[-1][2] == b'{"a":1}'
+
+
+async def test_the_internal_token_goes_with_it(settings, broker, store, files, ml):
+    with_token = settings.model_copy(update={"internal_token": "inner"})
+    async with serving(with_token, broker, store, files) as client:
+        await client.post("/predict", content=b"{}")
+
+    assert b"Authorization: Bearer inner" in ml.asked[-1][1]
+
+
+async def test_predictions_are_counted_by_status(door, ml):
+    await door.post("/predict", content=b"{}")
+    ml.status = 429
+    await door.post("/predict", content=b"{}")
+
+    metrics = (await door.get("/metrics")).text
+    assert 'aimq_predictions_total{status="200"} 1.0' in metrics
+    assert 'aimq_predictions_total{status="429"} 1.0' in metrics
+    assert "aimq_predict_seconds_count 2.0" in metrics
+
+
+async def test_another_method_is_not_allowed(door):
+    assert (await door.get("/predict")).status_code == 405

@@ -1,0 +1,110 @@
+import pytest
+
+from aimq.errors import BrokerUnavailable, StoreUnavailable
+from aimq.settings import SettingsError
+from interface.app import run
+from tests.integration.interface.conftest import serving
+from tests.integration.interface.stub_ml import COLUMNS
+
+
+async def test_readiness_depends_on_store_and_files_alone(
+    settings, broker, store, files, ml, monkeypatch
+):
+    def away(*_):
+        raise BrokerUnavailable("The queue is away.")
+
+    monkeypatch.setattr(broker, "counts", away)
+    ml.stop()
+    async with serving(settings, broker, store, files) as client:
+        for step in (client.context.backlog.refresh, client.context.schema.refresh):
+            with pytest.raises(Exception, match=r"away|reached"):
+                await step()
+        answer = await client.get("/health/ready")
+        metrics = (await client.get("/metrics")).text
+
+    assert answer.status_code == 200
+    assert answer.json()["broker"] == "The queue is away."
+    assert "cannot be reached" in answer.json()["ml_service"]
+    assert 'aimq_dependency_up{dependency="broker"} 0.0' in metrics
+    assert 'aimq_dependency_up{dependency="ml_service"} 0.0' in metrics
+
+
+async def test_a_store_that_is_away_makes_it_not_ready(door, store, monkeypatch):
+    def away():
+        raise StoreUnavailable("The store is away.")
+
+    monkeypatch.setattr(store, "check", away)
+    answer = await door.get("/health/ready")
+
+    assert answer.status_code == 503
+    assert answer.json()["problems"] == {"store": "The store is away."}
+    assert (await door.get("/health/live")).status_code == 200
+
+
+async def test_the_schema_for_the_form_narrows_categories_by_group(door):
+    form = (await door.get("/schema")).json()
+
+    assert list(form["record"]["properties"]) == COLUMNS
+    assert form["by_group"] == {"model": {"A": ["Asta"], "B": ["Bora", "Brio"]}}
+    assert (form["prediction"], form["unit"], form["group"]) == (
+        "predicted_price",
+        "EUR",
+        "model_group",
+    )
+
+
+async def test_the_last_schema_is_kept_while_the_ml_service_is_away(door, ml):
+    ml.stop()
+    with pytest.raises(Exception, match="reached"):
+        await door.context.schema.refresh()
+
+    assert (await door.get("/schema")).status_code == 200
+
+
+async def test_without_a_schema_the_form_has_to_wait(settings, broker, store, files, ml):
+    ml.stop()
+    async with serving(settings, broker, store, files) as client:
+        answer = await client.get("/schema")
+
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "2"
+
+
+@pytest.mark.parametrize("path", ["/", "/page/page.js", "/page/page.css", "/page/icon.svg"])
+async def test_the_page_is_served_with_a_policy_that_allows_nothing_foreign(door, path):
+    answer = await door.get(path)
+
+    assert answer.status_code == 200
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert "//" not in answer.text.replace("http://www.w3.org", "").replace("// ", "")
+
+
+async def test_the_record_is_in_the_openapi_document(door):
+    document = (await door.get("/openapi.json")).json()
+    body = document["paths"]["/predict"]["post"]["requestBody"]
+
+    assert body["content"]["application/json"]["schema"]["required"] == COLUMNS
+    assert {"/upload", "/jobs/{job_id}/result", "/dead-letters/replay"} <= document["paths"].keys()
+
+
+async def test_with_keys_every_route_but_probes_and_page_needs_one(settings, broker, store, files):
+    keyed = settings.model_copy(update={"api_keys": frozenset({"sesame"})})
+    async with serving(keyed, broker, store, files) as client:
+        refused = [
+            await client.request(method, path)
+            for method, path in [
+                ("GET", "/jobs"), ("POST", "/upload"), ("POST", "/predict"), ("GET", "/schema"),
+                ("GET", "/docs"), ("GET", "/openapi.json"), ("DELETE", "/jobs/1"),
+                ("GET", "/dead-letters"), ("GET", "/nowhere"),
+            ]
+        ]  # fmt: skip
+        opened = await client.get("/jobs", headers={"X-API-Key": "sesame"})
+
+    assert {answer.status_code for answer in refused} == {401}
+    assert opened.status_code == 200
+
+
+def test_an_open_door_is_refused(settings):
+    with pytest.raises(SettingsError, match="AIMQ_API_KEYS"):
+        run(settings.model_copy(update={"interface_host": "0.0.0.0"}))

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from aimq.errors import ModelRefused
+from aimq.schema import load_schema
+from aimq.schema.jsonschema import example, record_schema
+from aimq.schema.model import parse_schema
+from aimq.schema.records import RecordEncoder
+from etl.pipeline import SCHEMAS
+
+FIELDS = [
+    "model_group",
+    "model",
+    "kilometers",
+    "fuel_type",
+    "gear_type",
+    "vehicle_type",
+    "age_in_months",
+    "color",
+    "line",
+    "doors",
+    "seats",
+    "climate",
+]
+
+SMALL = {
+    "name": "small",
+    "group": {"name": "kind", "values": ["x", "y"]},
+    "target": {"name": "price"},
+    "features": [
+        {"name": "size", "type": "number", "minimum": 0, "maximum": 10},
+        {"name": "color", "type": "category", "categories": ["red", "None"]},
+    ],
+}
+
+
+def changed(path: list[object], value: object) -> dict:
+    source = copy.deepcopy(SMALL)
+    inner = source
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return source
+
+
+def test_the_default_schema_has_the_twelve_fields_in_order():
+    schema = load_schema(SCHEMAS / "used_cars.toml")
+    assert list(schema.columns) == FIELDS
+    assert (schema.target, schema.prediction) == ("price_in_local_currency", "predicted_price")
+    assert schema.groups == ("A", "B", "C")
+
+
+def test_none_is_a_category_of_its_own():
+    schema = load_schema(SCHEMAS / "used_cars.toml")
+    assert "None" in next(f for f in schema.features if f.name == "climate").categories
+
+
+def test_the_example_of_the_default_schema_is_valid():
+    schema = load_schema(SCHEMAS / "used_cars.toml")
+    assert RecordEncoder(schema).encode(example(schema)).group == "A"
+
+
+def test_json_schema_names_every_field_with_its_range_or_categories():
+    described = record_schema(load_schema(SCHEMAS / "used_cars.toml"))
+    assert list(described["properties"]) == FIELDS == described["required"]
+    assert described["properties"]["kilometers"]["maximum"] == 500_000
+    assert "Diesel" in described["properties"]["fuel_type"]["enum"]
+
+
+def test_the_source_of_a_schema_builds_the_same_schema_again(tmp_path: Path):
+    schema = load_schema(SCHEMAS / "used_cars.toml")
+    again = tmp_path / "schema.toml"
+    again.write_text(tomli_w.dumps(dict(schema.source)), encoding="utf-8")
+    assert load_schema(again) == schema
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["group", "values"], []),
+        (["group", "values"], ["x", " X "]),
+        (["group", "values"], ["x", ""]),
+        (["features"], []),
+        (["features", 0, "type"], "date"),
+        (["features", 0, "minimum"], 11),
+        (["features", 0, "minimum"], "nan"),
+        (["features", 0, "categories"], ["a"]),
+        (["features", 0, "name"], " Price"),
+        (["features", 1, "categories"], []),
+        (["features", 1, "categories"], ["red", "RED "]),
+        (["features", 1, "categories"], ["red", "  "]),
+        (["features", 1, "categories"], {"x": ["red"]}),
+        (["target"], {}),
+    ],
+)
+def test_an_inconsistent_schema_is_refused(path: list[object], value: object, tmp_path: Path):
+    file = tmp_path / "schema.toml"
+    file.write_text(tomli_w.dumps(changed(path, value)), encoding="utf-8")
+    with pytest.raises(ModelRefused, match=r"schema\.toml"):
+        load_schema(file)
+
+
+@pytest.mark.parametrize("content", [b"name = ", b"\xff", None])
+def test_an_unreadable_schema_is_refused(content: bytes | None, tmp_path: Path):
+    file = tmp_path / "schema.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ModelRefused, match="cannot be read"):
+        load_schema(file)
+
+
+def test_codes_follow_the_order_of_the_categories():
+    assert parse_schema(SMALL).encoder() == {
+        "columns": ["size", "color"],
+        "codes": {"color": {"red": 0, "None": 1}},
+    }
