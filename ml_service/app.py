@@ -8,7 +8,6 @@ import logging
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -16,6 +15,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from aimq import __version__
 from aimq.http import probes, problems
 from aimq.http.serve import address, bind, serve
 from aimq.settings import Settings
@@ -109,7 +109,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     app = MlService(
         title="AIMQ ML service",
         summary="Predictions from ONNX and pickled models.",
-        version=version("aimq"),
+        version=__version__,
         lifespan=lifespan,
     )
     app.catalogue = catalogue

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Final, cast
 
 from limits import RateLimitItem, parse
+from limits.strategies import RateLimiter
 from slowapi import Limiter
 from slowapi.util import get_remote_address
 from starlette.requests import Request
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 BLOCKS: Final = 50
 #: Clients remembered at one time; beyond it those whose blocks have lapsed are forgotten.
 MOST_CLIENTS: Final = 10_000
+#: Longest waits for the shared storage, in seconds.
+_REMOTE_OPTIONS: Final = {"socket_connect_timeout": 0.5, "socket_timeout": 1.0}
 #: After a failure of the shared storage clients are counted here for so long, in seconds.
 STORAGE_PAUSE: Final = 5.0
 
@@ -95,8 +98,12 @@ class ClientRates:
             self.item = ElasticLimit(parse(limit))
         except ValueError as exc:
             raise SettingsError(f"AIMQ_RATE_LIMIT: {exc}; write it as 2000/second") from None
-        self._slowapi = Limiter(key_func=get_remote_address, storage_uri=storage_url)
         self._remote = not storage_url.startswith("memory://")
+        self._slowapi = Limiter(
+            key_func=get_remote_address,
+            storage_uri=storage_url,
+            storage_options=dict(_REMOTE_OPTIONS) if self._remote else {},
+        )
         self._here = self._slowapi.limiter
         if self._remote:
             self._here = Limiter(key_func=get_remote_address, storage_uri="memory://").limiter
@@ -141,34 +148,47 @@ class ClientRates:
         """
         block = self._block()
         if not self._remote or now < self._remote_from:
-            granted = self._here.hit(cast("RateLimitItem", self.item), client, cost=block)
-            self._granted(lease, block if granted else 0)
+            self._granted(lease, block, self._hit(self._here, client, block))
         elif not lease.asking:
             lease.asking = True
-            hit = partial(self._slowapi.limiter.hit, cast("RateLimitItem", self.item), client)
             asked = asyncio.get_running_loop().run_in_executor(
-                self._threads, partial(hit, cost=block)
+                self._threads, self._hit, self._slowapi.limiter, client, block
             )
-            asked.add_done_callback(partial(self._answered, lease, block))
+            asked.add_done_callback(partial(self._answered, lease, client, block))
         elif lease.left <= -block:
             lease.refused = True
 
-    def _answered(self, lease: _Lease, block: int, done: asyncio.Future[bool]) -> None:
+    def _hit(self, limiter: RateLimiter, client: str, block: int) -> float:
+        """Take a block from a storage; return 0, or the seconds until there may be another."""
+        item = cast("RateLimitItem", self.item)
+        if limiter.hit(item, client, cost=block):
+            return 0.0
+        reset = limiter.get_window_stats(item, client).reset_time
+        return min(max(reset - time.time(), 0.001), float(item.get_expiry()))
+
+    def _answered(
+        self, lease: _Lease, client: str, block: int, asked: asyncio.Future[float]
+    ) -> None:
         lease.asking = False
         lease.refused = False
-        error = done.exception()
-        if error is None:
-            self._granted(lease, block if done.result() else 0)
+        if asked.cancelled():
             return
-        if self._clock() >= self._remote_from:
+        error = asked.exception()
+        if error is None:
+            self._granted(lease, block, asked.result())
+            return
+        now = self._clock()
+        if now >= self._remote_from:
             logger.warning("rate limits are counted here for a while: %s", error)
-        self._remote_from = self._clock() + STORAGE_PAUSE
-        self._granted(lease, block)
+        self._remote_from = now + STORAGE_PAUSE
+        self._extend(lease, client, now)
 
-    @staticmethod
-    def _granted(lease: _Lease, block: int) -> None:
-        lease.left += block
-        lease.refused = not block
+    def _granted(self, lease: _Lease, block: int, wait: float) -> None:
+        lease.refused = wait > 0
+        if lease.refused:
+            lease.until = self._clock() + wait
+        else:
+            lease.left += block
 
     def _forget(self, now: float) -> None:
         self._leases = {name: kept for name, kept in self._leases.items() if now < kept.until}

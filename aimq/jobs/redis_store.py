@@ -3,7 +3,9 @@
 Every method takes one round trip, and leases go by the server's clock. What is acknowledged is as
 durable as the server is set up to be: ``appendonly yes`` keeps it when Redis is killed,
 ``appendfsync always`` when its machine fails, and ``maxmemory-policy noeviction`` keeps it from
-being thrown out. Redis Cluster is not supported. ``record.lua`` says how a job is kept.
+being thrown out. ``hash-max-listpack-value 1024`` makes a task's record a third smaller. A user of
+its own needs ``~aimq:* &aimq:* +@all -@dangerous +info``. Redis Cluster is not supported.
+``record.lua`` says how a job is kept.
 """
 
 from __future__ import annotations

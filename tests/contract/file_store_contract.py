@@ -217,6 +217,7 @@ class FileStoreContract:
             assert all(threads.map(work, range(40)))
         assert list(files.keys("uploads")) == []
 
+    @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
     def test_a_store_used_before_a_fork_works_after_it(self, files):
         files.put(KEY, io.BytesIO(b"parent"))
         context = multiprocessing.get_context("fork")

@@ -331,6 +331,7 @@ def test_an_outcome_that_is_none_is_refused(store):
         store.settle([Outcome(claim=claimed(store), status=Status.PROCESSING)])
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_store_used_before_a_fork_works_after_it(store):
     job = made(store)
     context = multiprocessing.get_context("fork")
