@@ -104,6 +104,7 @@ def _lifespan(context: Context) -> Any:  # noqa: ANN401 # Starlette names no typ
             await context.publisher.close()
             context.ml.close()
             context.close()
+            await asyncio.sleep(0)  # transports end in the loop's next round
 
     return lifespan
 

@@ -14,7 +14,6 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.websockets import WebSocketDisconnect
 
 from aimq.errors import Conflict, FieldError, Gone, NotFound
-from aimq.http import problems as problem_documents
 from aimq.jobs.job import Job, Status
 from aimq.messages import Kind
 from interface.context import Context, result_key, upload_key
@@ -136,11 +135,7 @@ def _delete(context: Context, job_id: str) -> None:
 async def _events(context: Context, websocket: WebSocket, job_id: str) -> None:
     """Send the job's state at once and at every change, until it is final."""
     with context.events.watch(job_id) as mailbox:  # before the look-up: no change goes unseen
-        try:
-            job = await find(context, job_id)
-        except NotFound as exc:
-            await websocket.send_denial_response(problem_documents.response(exc))
-            return
+        job = await find(context, job_id)  # an error is answered in place of the handshake
         named = PROTOCOL in websocket.scope.get("subprotocols", ())
         await websocket.accept(subprotocol=PROTOCOL if named else None)
         leaving = asyncio.create_task(_notice_leaving(websocket, mailbox))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from typing import BinaryIO, Final
 
@@ -37,6 +38,9 @@ _NO_FILE: Final = (
     "No file came: send the workbook as multipart/form-data in a field named `file`, "
     "for example with curl -F file=@cars.xlsx."
 )
+
+# It warns of every malformed form, which is the client's business: the answer says it.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 class _Stopped(MultiPartException):

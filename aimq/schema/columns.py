@@ -68,20 +68,6 @@ def _dictionary(codes: NDArray[np.generic], words: Sequence[str]) -> pa.Dictiona
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int16)), pa.array(words))
 
 
-def match_columns(schema: Schema, names: Sequence[object]) -> tuple[dict[str, int], list[str]]:
-    """Find the schema's columns among a table's, without regard to case and outer space.
-
-    Returns:
-        The position of each schema column that is there (of several alike, the first), and the
-        names of those that are not.
-    """
-    places: dict[str, int] = {}
-    for index, name in enumerate(names):
-        places.setdefault(fold(str(name)), index)
-    found = {name: places[fold(name)] for name in schema.columns if fold(name) in places}
-    return found, [name for name in schema.columns if name not in found]
-
-
 def read_columns(schema: Schema, frame: pd.DataFrame) -> Columns:
     """Validate and encode a table, whole columns at a time.
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 
 import httpx
 import openpyxl
 import pytest
 import pytest_asyncio
+import websockets
 
 from aimq.broker.connect import connect_broker
 from aimq.files import connect_files
@@ -20,6 +24,7 @@ from aimq.settings import Settings
 from interface.app import create_app
 from interface.context import result_key
 from tests.integration.interface.stub_ml import COLUMNS, StubMl
+from tests.system import PATIENCE, environment, wait_ready
 
 
 @pytest.fixture
@@ -100,3 +105,27 @@ def settle(store, job_id, status, error=None, **counts):
 def finish(store, files, job_id, content=b"result"):
     files.put(result_key(job_id), io.BytesIO(content))
     settle(store, job_id, "done", rows_total=1, rows_done=1)
+
+
+class Process:
+    def __init__(self, environ):
+        self.url = f"http://127.0.0.1:{environ['AIMQ_INTERFACE_PORT']}"
+        self.popen = subprocess.Popen([sys.executable, "-m", "aimq", "interface"], env=environ)
+        wait_ready(self.popen, self.url)
+
+    def events(self, job_id, **options):
+        url = self.url.replace("http", "ws")
+        return websockets.connect(f"{url}/jobs/{job_id}/events", proxy=None, **options)
+
+    def stop(self):
+        self.popen.send_signal(signal.SIGTERM)
+        return self.popen.wait(PATIENCE)
+
+
+@pytest.fixture
+def process(settings, tmp_path):
+    environ = environment(settings.data_dir, tmp_path, AIMQ_ML_URL=settings.ml_url)
+    process = Process(environ)
+    yield process
+    if process.popen.poll() is None:
+        process.stop()

@@ -51,6 +51,7 @@ class StubMl:
             started.set()
             await self._stop.wait()
             server.close()
+            await asyncio.sleep(0)  # a connection just accepted has its task begin
             others = asyncio.all_tasks() - {asyncio.current_task()}
             for task in others:
                 task.cancel()
@@ -73,7 +74,7 @@ class StubMl:
                 path = head.split(b" ")[1].decode()
                 self.asked.append((path, head, body))
                 writer.write(self._answer(path))
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
             writer.close()

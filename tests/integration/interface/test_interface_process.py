@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import signal
 import socket
 import subprocess
 import sys
@@ -13,32 +12,8 @@ import websockets
 
 from aimq.jobs.job import Job
 from aimq.messages import Kind
-from tests.integration.interface.conftest import finish, upload
-from tests.system import PATIENCE, environment, wait_ready
-
-
-class Process:
-    def __init__(self, environ):
-        self.url = f"http://127.0.0.1:{environ['AIMQ_INTERFACE_PORT']}"
-        self.popen = subprocess.Popen([sys.executable, "-m", "aimq", "interface"], env=environ)
-        wait_ready(self.popen, self.url)
-
-    def events(self, job_id, **options):
-        url = self.url.replace("http", "ws")
-        return websockets.connect(f"{url}/jobs/{job_id}/events", proxy=None, **options)
-
-    def stop(self):
-        self.popen.send_signal(signal.SIGTERM)
-        return self.popen.wait(PATIENCE)
-
-
-@pytest.fixture
-def process(settings, tmp_path):
-    environ = environment(settings.data_dir, tmp_path, AIMQ_ML_URL=settings.ml_url)
-    process = Process(environ)
-    yield process
-    if process.popen.poll() is None:
-        process.stop()
+from tests.integration.interface.conftest import Process, finish, upload
+from tests.system import PATIENCE, environment
 
 
 async def test_events_come_at_once_and_at_every_change_and_end_with_a_final_status(

@@ -17,7 +17,7 @@ async def test_readiness_depends_on_store_and_files_alone(
     ml.stop()
     async with serving(settings, broker, store, files) as client:
         for step in (client.context.backlog.refresh, client.context.schema.refresh):
-            with pytest.raises(Exception, match="away|reached"):
+            with pytest.raises(Exception, match=r"away|reached"):
                 await step()
         answer = await client.get("/health/ready")
         metrics = (await client.get("/metrics")).text
