@@ -52,7 +52,7 @@ class Fault:
 class MlStandIn:
     """A running stand-in; `faults` are used up by the next predictions, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.source: dict[str, Any] = tomllib.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
         self.schema: Schema = parse_schema(self.source)
         self.faults: deque[Fault] = deque()
@@ -61,10 +61,9 @@ class MlStandIn:
         self.rows: list[int] = []
         self.version = "v1"
         self.refuse: Callable[[pd.DataFrame], list[str | None]] = lambda table: [None] * len(table)
-        self._server = ThreadingHTTPServer(
-            ("127.0.0.1", 0), type("Handler", (_Handler,), {"stand_in": self})
+        self._server = _Server(
+            ("127.0.0.1", port), type("Handler", (_Handler,), {"stand_in": self})
         )
-        self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
@@ -116,6 +115,13 @@ class MlStandIn:
         self._thread.join()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Be quiet about clients that were killed."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     stand_in: MlStandIn
     protocol_version = "HTTP/1.1"
@@ -153,9 +159,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def ml_stand_in() -> Iterator[MlStandIn]:
+def ml_stand_in(port: int = 0) -> Iterator[MlStandIn]:
     """Run a stand-in for the length of a ``with`` block."""
-    stand_in = MlStandIn()
+    stand_in = MlStandIn(port)
     stand_in.start()
     try:
         yield stand_in

@@ -45,7 +45,10 @@ def write_workbook(sheet: Sheet, path: Path) -> None:
     )
 
 
-def _formats(headers: list[str], formats: list[str]) -> object:
+_Formats = dict[str, xlsx.Format] | list[xlsx.Format] | None
+
+
+def _formats(headers: list[str], formats: list[str]) -> _Formats:
     """Return what the writer takes as formats: none if it can be, for they slow it down."""
     if not any(formats):
         return None
