@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     """Folder of the embedded queue, store and files."""
     broker_url: str = Field(default="", repr=False)
     """``sqlite:///…`` (default: ``<data>/aimq.db``), ``amqp://user:pw@host:5672/vhost``, ``amqps://``."""
+    broker_ca: str = ""
+    """File of authorities (PEM) to trust for ``amqps://``; empty: the system's."""
     store_url: str = Field(default="", repr=False)
     """``sqlite:///…`` (default: ``<data>/aimq.db``) or ``redis://host:6379/0``."""
     files_url: str = ""

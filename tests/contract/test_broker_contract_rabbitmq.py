@@ -1,0 +1,50 @@
+import uuid
+
+import pika
+import pytest
+
+pytest.register_assert_rewrite("contract.broker_contract")
+
+from aimq.broker.rabbitmq.queues import queue_specs  # noqa: E402
+from aimq.broker.topology import retry_steps  # noqa: E402
+from contract.broker_contract import BrokerContract, BrokerHarness  # noqa: E402
+
+pytestmark = pytest.mark.rabbitmq
+
+
+class RabbitHarness(BrokerHarness):
+    tells_held = False
+
+    def __init__(self, url):
+        self._url = url
+        self._queues = []
+
+    def environment(self):
+        return {
+            "AIMQ_BROKER_URL": self._url,
+            "AIMQ_RETRY_BASE_SECONDS": "0.3",
+            "AIMQ_RETRY_MAX_SECONDS": "30",
+        }
+
+    def publish_raw(self, broker, queue, body):
+        broker.publish_body(queue, body, "").result(20)
+
+    def queue(self):
+        queue = f"aimq.test-{uuid.uuid4().hex[:12]}"
+        self._queues.append(queue)
+        return queue
+
+    def remove_queues(self):
+        with pika.BlockingConnection(pika.URLParameters(self._url)) as connection:
+            channel = connection.channel()
+            for queue in self._queues:
+                for spec in queue_specs(queue, retry_steps(queue, 0.3, 30)):
+                    channel.queue_delete(spec.name)
+
+
+class TestRabbitBroker(BrokerContract):
+    @pytest.fixture
+    def harness(self, rabbitmq_url):
+        harness = RabbitHarness(rabbitmq_url)
+        yield harness
+        harness.remove_queues()
