@@ -108,6 +108,8 @@ class Settings(BaseSettings):
     """Largest JSON body, in KiB; larger: 413."""
     rate_limit: str = "2000/second"
     """Requests per client of the ML service, scaled down with health."""
+    latency_target_ms: Positive = 20
+    """Single predictions slower than this, in milliseconds, make the ML service admit less."""
     result_ttl_seconds: Positive = 604_800
     """Age at which a record and its files are deleted, in seconds."""
     queue_bound: Positive = 100_000
