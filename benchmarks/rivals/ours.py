@@ -19,6 +19,7 @@ from batch_processor.handler import Ending, Success, Work
 from batch_processor.processor import Processor
 from benchmarks.rivals.contender import Contender, payload, trivial, urls
 import msgspec
+
 LIMIT: Final = 64
 
 
