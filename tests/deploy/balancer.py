@@ -1,7 +1,7 @@
 """A load balancer as a Kubernetes Service is one: connections go to replicas that are ready.
 
-It never looks into a connection, and repeats nothing: a replica that stops listening while it is still
-thought ready costs its clients their requests.
+It never looks into a connection, and repeats nothing: a replica that stops listening while it is
+still thought ready costs its clients their requests.
 """
 
 from __future__ import annotations

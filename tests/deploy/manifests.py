@@ -1,4 +1,4 @@
-"""The manifests as `kubectl kustomize` renders them, with secrets as their examples and script have them."""
+"""The manifests as `kubectl kustomize` renders them, with secrets made as documented."""
 
 from __future__ import annotations
 

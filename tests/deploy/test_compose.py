@@ -44,8 +44,16 @@ def interpolate(text, values):
 
 
 def load(name, values=None):
-    text = interpolate((ROOT / name).read_text(), example() if values is None else values)
-    return yaml.safe_load(text)
+    values = example() if values is None else values
+
+    def filled(node):
+        if isinstance(node, dict):
+            return {key: filled(child) for key, child in node.items()}
+        if isinstance(node, list):
+            return [filled(child) for child in node]
+        return interpolate(node, values) if isinstance(node, str) else node
+
+    return filled(yaml.safe_load((ROOT / name).read_text()))
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """A new version rolls out while uploads and predictions go on: two replicas of each service.
 
 In each round every process is replaced: one replica of each of the three services at a time, as
-three Deployments roll out side by side. It is asked to stop, ends, and a fresh process takes its place;
-only when that is ready does the other replica's turn come.
+three Deployments roll out side by side. It is asked to stop, ends, and a fresh process takes its
+place; only when that is ready does the other replica's turn come.
 """
 
 import contextlib
@@ -59,6 +59,7 @@ class Fleet:
                 self._start(service, number)
             for service, number in self._processes:
                 self._wait_ready(service, number)
+            self.ml.turned_away = 0  # who was there before it has looked for it
         except BaseException:
             self._stack.close()
             raise
