@@ -11,6 +11,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 AIMQ := $(PY) -m aimq
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --require-hashes
+SELF := $(PY) -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e .
 export PIP_ROOT_USER_ACTION := ignore
 
 .PHONY: help demo up train test test-quick lint format bench clean services
@@ -67,10 +68,11 @@ $(VENV)/.python:
 $(VENV)/.runtime: requirements/runtime.lock $(VENV)/.python
 	@echo "Installing pinned packages into $(VENV) (half a minute the first time)"
 	@$(PIP) -r requirements/runtime.lock
+	@$(SELF)
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.lock pyproject.toml $(VENV)/.python
 	@echo "Installing pinned packages and test tools into $(VENV)"
 	@$(PIP) -r requirements/dev.lock
-	@$(PY) -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e .
+	@$(SELF)
 	@touch $@ $(VENV)/.runtime

@@ -1,1 +1,3 @@
 """What the AIMQ services share."""
+
+__version__ = "0.1.0"

@@ -119,6 +119,8 @@ class Settings(BaseSettings):
     """Most messages waiting in one queue; beyond it uploads and tasks are answered 503."""
     shutdown_seconds: Seconds = 25.0
     """Longest wait for work under way when asked to stop, in seconds."""
+    drain_seconds: float = Field(default=0.0, ge=0)
+    """How long an HTTP service still answers after SIGTERM while it says that it is not ready."""
     factorial_max: Positive = 200_000
     """Largest ``no`` of the factorial workload."""
     task_seconds: Seconds = 300.0
@@ -171,6 +173,12 @@ class Settings(BaseSettings):
         if value not in {"development", "production"}:
             raise ValueError("must be development or production")
         return value
+
+    @model_validator(mode="after")
+    def _drains_in_time(self) -> Self:
+        if self.drain_seconds >= self.shutdown_seconds:
+            raise ValueError("AIMQ_DRAIN_SECONDS must be less than AIMQ_SHUTDOWN_SECONDS")
+        return self
 
     @model_validator(mode="after")
     def _derive(self) -> Self:

@@ -182,10 +182,12 @@ class Consumer:
                 self._refused(one, answer)
             else:
                 (suspects if answer.crashes else fresh).append((one, Work(answer, shop.store)))
-        if fresh:
-            self._work(kind, fresh, shop.floor.shared())
-        for pair in suspects:
-            self._suspect(kind, pair)
+        claimed = [*fresh, *suspects]
+        with shop.leases.keep([work for _, work in claimed]), self._in_hand(claimed):
+            if fresh:
+                self._work(kind, fresh, shop.floor.shared())
+            for pair in suspects:
+                self._suspect(kind, pair)
 
     def _refused(self, one: _Held, refused: Refused) -> None:
         """Settle the message of a job that could not be claimed."""
@@ -215,16 +217,14 @@ class Consumer:
     def _work(
         self, kind: Kind, pairs: list[tuple[_Held, Work]], floor: AbstractContextManager[None]
     ) -> None:
-        works = [work for _, work in pairs]
-        with self._shop.leases.keep(works), self._in_hand(pairs):
-            with floor, metrics.ACTIVE.labels(kind).track_inprogress():
-                endings = self._handle(kind, works)
-            self._settle(
-                [
-                    (one, work, self._judge(one, ending))
-                    for (one, work), ending in zip(pairs, endings, strict=True)
-                ]
-            )
+        with floor, metrics.ACTIVE.labels(kind).track_inprogress():
+            endings = self._handle(kind, [work for _, work in pairs])
+        self._settle(
+            [
+                (one, work, self._judge(one, ending))
+                for (one, work), ending in zip(pairs, endings, strict=True)
+            ]
+        )
 
     @contextmanager
     def _in_hand(self, pairs: list[tuple[_Held, Work]]) -> Iterator[None]:
@@ -233,7 +233,7 @@ class Consumer:
             yield
         finally:
             for _, work in pairs:
-                del self._active[work]
+                self._active.pop(work, None)
 
     def _handle(self, kind: Kind, works: list[Work]) -> Sequence[Ending]:
         with metrics.SECONDS.labels(kind).time():
@@ -271,6 +271,8 @@ class Consumer:
         ends: list[tuple[_Held, Work, End]],
     ) -> None:
         """Write outcomes to the store, then settle the messages."""
+        for _, work, _ in ends:
+            self._active.pop(work, None)
         self._shop.settling.settle([self._settlement(*end) for end in ends])
 
     def _settlement(self, one: _Held, work: Work, end: End) -> Settlement:

@@ -6,7 +6,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Final
 
 from aimq.errors import NotFound, WorkbookError
@@ -58,12 +57,11 @@ class SpreadsheetScorer:
             batch_rows=self._settings.batch_rows,
             report=_throttled(work, time.monotonic),
         )
-        with tempfile.TemporaryDirectory(prefix="aimq-") as folder:
-            target = Path(folder) / "result.xlsx"
-            write_workbook(scored.sheet, target)
+        with tempfile.TemporaryFile() as stream:  # without a name: gone even after kill -9
+            write_workbook(scored.sheet, stream)
+            stream.seek(0)
             work.check()
-            with target.open("rb") as stream:
-                self._files.put(result_key(job_id), stream)
+            self._files.put(result_key(job_id), stream)
         return Success(model_versions=scored.model_versions, counts=asdict(scored.progress))
 
 

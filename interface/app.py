@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from aimq import __version__
 from aimq.broker.port import Broker
 from aimq.errors import FilesUnavailable, StoreUnavailable, TransientError
 from aimq.files import FileStore
@@ -45,7 +46,7 @@ def create_app(
     """
     context = Context(settings, broker, store, files, ml)
     app = FastAPI(
-        title="AIMQ interface", description=_ABOUT, version="0.1.0", lifespan=_lifespan(context)
+        title="AIMQ interface", description=_ABOUT, version=__version__, lifespan=_lifespan(context)
     )
     app.state.context = context
     problems.install(app)

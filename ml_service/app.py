@@ -8,7 +8,6 @@ import logging
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -16,11 +15,12 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from aimq import __version__
 from aimq.http import probes, problems
 from aimq.http.serve import address, bind, serve
 from aimq.settings import Settings
 from aimq.telemetry import configure_logging
-from ml_service import models, openapi
+from ml_service import factorial, models, openapi
 from ml_service.access import Access
 from ml_service.admission import Gate
 from ml_service.catalogue import Catalogue
@@ -87,18 +87,20 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     threads = ThreadPoolExecutor(settings.concurrency, "ml")
     metrics = ServiceMetrics(registry)
     access = Access(settings)
+    simulated = factorial.FactorialModel(settings)
     gate = Gate(settings, access)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with catalogue.running():
             yield
+        simulated.close()
         await asyncio.to_thread(threads.shutdown)
 
     app = MlService(
         title="AIMQ ML service",
         summary="Predictions from ONNX and pickled models.",
-        version=version("aimq"),
+        version=__version__,
         lifespan=lifespan,
     )
     app.catalogue = catalogue
@@ -113,6 +115,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         direct(f"/predict/{way}", Predict(way, catalogue, threads, metrics, settings))
     problems.install(app)
     app.include_router(models.routes(catalogue, access))
+    app.include_router(factorial.routes(simulated, access))
     app.router.routes.extend(probes.routes({"models": catalogue.check}, registry))
     return app
 

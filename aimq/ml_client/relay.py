@@ -213,12 +213,13 @@ class _Connection(asyncio.Protocol):
         self._transport.write(request)
         try:
             return await waiter
+        except BaseException:  # cancelled too, even with the answer there: nobody keeps it then
+            self.close()
+            raise
         finally:
             timer.cancel()
             self._waiter = None
             self._used = self._loop.time()
-            if not waiter.done() or waiter.cancelled() or waiter.exception():
-                self.close()  # an answer may still come, to nobody
 
     def close(self) -> None:
         """Drop the connection at once. Idempotent."""

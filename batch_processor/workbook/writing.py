@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import pandas as pd
 import pyarrow as pa
@@ -28,8 +28,8 @@ _DATE, _MOMENT = "yyyy-mm-dd", "yyyy-mm-dd hh:mm:ss"
 _TIME, _DURATION = "hh:mm:ss", "[h]:mm:ss"
 
 
-def write_workbook(sheet: Sheet, path: Path) -> None:
-    """Write the sheet as a workbook with one sheet, replacing what is at `path`.
+def write_workbook(sheet: Sheet, target: Path | BinaryIO) -> None:
+    """Write the sheet as a workbook with one sheet to a path, replacing what is there, or a stream.
 
     Args:
         sheet: no text of it longer than `MAX_TEXT` characters.
@@ -39,7 +39,7 @@ def write_workbook(sheet: Sheet, path: Path) -> None:
     mixed = any(column.dtype == object for column in columns)
     xlsx.write_worksheet(
         _records(sheet.headers, columns) if mixed else _table(sheet.headers, columns),
-        str(path),
+        target,
         sheet_name=sheet.name,
         column_formats=_formats(sheet.headers, [number_format for _, number_format in cells]),
     )

@@ -108,5 +108,5 @@ def _check(model: ModelFile, session: _Session) -> None:
             f"{model.path}: input is {shape}; the schema needs any number of rows by "
             f"{model.features} features"
         )
-    if not outputs or outputs[0].type != "tensor(float)":
+    if not outputs or outputs[0].type != "tensor(float)" or outputs[0].shape[1:] not in ([], [1]):
         raise ModelRefused(f"{model.path}: the first output must be float numbers, one per row")

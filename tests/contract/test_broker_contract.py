@@ -1,8 +1,8 @@
 import pytest
 
-pytest.register_assert_rewrite("contract.broker_contract")
+pytest.register_assert_rewrite("tests.contract.broker_contract")
 
-from contract.broker_contract import BrokerContract, BrokerHarness  # noqa: E402
+from tests.contract.broker_contract import BrokerContract, BrokerHarness  # noqa: E402
 
 
 class EmbeddedHarness(BrokerHarness):

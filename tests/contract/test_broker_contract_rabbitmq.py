@@ -5,9 +5,10 @@ import pytest
 
 pytest.register_assert_rewrite("contract.broker_contract")
 
+from contract.broker_contract import BrokerContract, BrokerHarness  # noqa: E402
+
 from aimq.broker.rabbitmq.queues import queue_specs  # noqa: E402
 from aimq.broker.topology import retry_steps  # noqa: E402
-from contract.broker_contract import BrokerContract, BrokerHarness  # noqa: E402
 
 pytestmark = pytest.mark.rabbitmq
 

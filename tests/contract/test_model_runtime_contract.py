@@ -7,17 +7,25 @@ import time
 
 import pytest
 from model_runtime_contract import ModelRuntimeContract
-from redisai_server.in_process import InProcessRuntime
 from redisai_server.settling import callbacks_done
 
 from aimq.settings import Settings
 from ml_service.breaker import Breaker
 from ml_service.runtimes.fallback import FallbackRuntime
+from ml_service.runtimes.onnx import OnnxRuntime
 from ml_service.runtimes.redisai import RedisAiRuntime
 
 pytest_plugins = ("redisai_server.fixtures",)
 
 REAL = os.environ.get("AIMQ_TEST_REDISAI_URL", "")
+
+
+class TestOnnxRuntime(ModelRuntimeContract):
+    @pytest.fixture(params=[1, 3], ids=["one thread", "three threads"])
+    def runtime(self, request):
+        runtime = OnnxRuntime(request.param)
+        yield runtime
+        runtime.close()
 
 
 class TestRedisAiStandIn(ModelRuntimeContract):
@@ -43,7 +51,7 @@ class TestFallback(ModelRuntimeContract):
     @pytest.fixture
     async def runtime(self, redisai_server):
         primary = RedisAiRuntime(Settings(redisai_url=redisai_server.url))
-        runtime = FallbackRuntime(primary, InProcessRuntime(), Breaker(clock=time.monotonic))
+        runtime = FallbackRuntime(primary, OnnxRuntime(2), Breaker(clock=time.monotonic))
         yield runtime
         runtime.close()
         await callbacks_done()
@@ -53,6 +61,6 @@ class TestFallbackWithoutItsPrimary(ModelRuntimeContract):
     @pytest.fixture
     def runtime(self):
         primary = RedisAiRuntime(Settings(redisai_url="redis://127.0.0.1:1/0"))
-        runtime = FallbackRuntime(primary, InProcessRuntime(), Breaker(clock=time.monotonic))
+        runtime = FallbackRuntime(primary, OnnxRuntime(2), Breaker(clock=time.monotonic))
         yield runtime
         runtime.close()

@@ -469,3 +469,25 @@ def test_a_handler_for_many_gets_many_at_once_and_each_job_its_own_ending(plant)
         assert job.status is (Status.FAILED if int(job_id, 16) % 2 else Status.DONE)
     assert max(sizes) > 1
     assert plant.quiet().dead == sum(int(job_id, 16) % 2 for job_id in ids)
+
+
+def test_a_suspect_taken_together_with_others_keeps_its_claim_while_it_waits(plant):
+    plant.lease = 0.3
+    calls = []
+
+    class Many:
+        limit = 10
+
+        def handle(self, works):
+            calls.append([work.job.job_id for work in works])
+            threading.Event().wait(0.9 if len(works) > 1 else 0.0)  # three leases long
+            return [Success() for _ in works]
+
+    plant.handler = Many()
+    plant.concurrency = 1
+    ids = plant.submit(5)
+    killed(plant, ids[0], 1)
+    plant.start()
+    assert [plant.finished(job_id).status for job_id in ids] == [Status.DONE] * 5
+    assert calls.count([ids[0]]) == 1
+    assert sum(map(len, calls)) == 5

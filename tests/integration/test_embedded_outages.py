@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 
 import pytest
 
@@ -227,3 +228,23 @@ def test_a_closed_adapter_says_so(settings):
         broker.counts("q")
     with pytest.raises(StoreUnavailable, match="was closed"):
         store.check()
+
+
+def test_leases_are_renewed_again_after_an_outage(settings, foreigner, impatient, caplog):
+    settings = settings.model_copy(update={"lease_seconds": 0.9})
+    broker, other = EmbeddedBroker(settings), EmbeddedBroker(settings)
+    broker.publish("q", MESSAGE).result(PATIENCE)
+    subscription = broker.subscribe("q", prefetch=1)
+    (held,) = subscription.receive(timeout=PATIENCE)
+    foreigner.execute("BEGIN IMMEDIATE")
+    deadline = time.monotonic() + PATIENCE
+    while "Leases were not renewed" not in caplog.text:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    foreigner.execute("ROLLBACK")
+
+    assert other.subscribe("q", prefetch=1).receive(timeout=1.2) == []
+
+    assert subscription.ack(held).result(PATIENCE) is True
+    broker.close()
+    other.close()

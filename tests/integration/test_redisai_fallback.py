@@ -13,7 +13,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import redis
-from redisai_server.in_process import InProcessRuntime
 from redisai_server.onnx_models import linear, publish
 from redisai_server.process import RedisAiServer
 from redisai_server.settling import callbacks_done, eventually
@@ -21,6 +20,7 @@ from redisai_server.settling import callbacks_done, eventually
 from aimq.settings import Settings
 from ml_service.breaker import Breaker
 from ml_service.runtimes.fallback import FallbackRuntime
+from ml_service.runtimes.onnx import OnnxRuntime
 from ml_service.runtimes.redisai import RedisAiRuntime
 from ml_service.runtimes.redisai_wire import model_key
 
@@ -39,9 +39,7 @@ def server():
 async def runtime(server):
     settings = Settings(redisai_url=server.url, redisai_timeout_seconds=0.3)
     breaker = Breaker(clock=time.monotonic, cooldown=0.05, longest=0.2)
-    runtime = FallbackRuntime(
-        RedisAiRuntime(settings), InProcessRuntime(), breaker, check_seconds=3600
-    )
+    runtime = FallbackRuntime(RedisAiRuntime(settings), OnnxRuntime(2), breaker, check_seconds=3600)
     yield runtime
     runtime.close()
     await callbacks_done()
@@ -224,7 +222,7 @@ async def test_a_server_that_comes_up_after_the_start_is_used(server, forests):
     server.kill()
     settings = Settings(redisai_url=server.url)
     breaker = Breaker(clock=time.monotonic, cooldown=0.05, longest=0.2)
-    runtime = FallbackRuntime(RedisAiRuntime(settings), InProcessRuntime(), breaker)
+    runtime = FallbackRuntime(RedisAiRuntime(settings), OnnxRuntime(2), breaker)
     load = Load({group: runtime.load(forests[group].file) for group in GROUPS}, forests)
     await asyncio.gather(*(load.predict_async(seed) for seed in range(50)))
     assert set(load.served) == {"onnxruntime"}

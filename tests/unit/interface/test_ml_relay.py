@@ -209,6 +209,32 @@ async def test_a_cancelled_request_does_not_leave_its_answer_to_the_next():
         assert (await relay.post(b"/", b"")).body == b"hi"
 
 
+async def test_a_request_cancelled_just_as_its_answer_comes_leaves_no_open_connection():
+    closed = asyncio.Event()
+
+    async def handler(number, reader, writer):
+        await read_request(reader)
+        writer.write(OK)
+        assert await reader.read() == b""
+        closed.set()
+
+    async with serving(handler) as relay:
+        task = asyncio.create_task(relay.post(b"/", b""))
+        deliver = relay_module._Connection.on_message_complete
+
+        def cancelled_with_its_answer(connection):
+            deliver(connection)
+            task.cancel()
+
+        relay_module._Connection.on_message_complete = cancelled_with_its_answer
+        try:
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        finally:
+            relay_module._Connection.on_message_complete = deliver
+        await asyncio.wait_for(closed.wait(), 5)
+
+
 async def test_a_server_that_is_away_is_unavailable_with_a_time_to_come_back(unused_tcp_port):
     relay = MlRelay(f"http://127.0.0.1:{unused_tcp_port}", "", 5.0)
 
