@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-_WIDTH: Final, _HEIGHT: Final = 760, 420
-_LEFT: Final, _RIGHT: Final, _TOP: Final, _BOTTOM: Final = 80, 190, 50, 60
+# Size and margins, in pixels.
+_WIDTH: Final = 760
+_HEIGHT: Final = 420
+_LEFT: Final = 80
+_RIGHT: Final = 190
+_TOP: Final = 50
+_BOTTOM: Final = 60
 #: Told apart also by people who see fewer colours (Okabe and Ito, "Color Universal Design", 2008).
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 _STYLE: Final = (
