@@ -23,12 +23,6 @@ from batch_processor.predictions import MOST
 from batch_processor.processor import Processor
 from batch_processor.stations import stations
 from benchmarks.rivals.contender import Contender, payload, trivial, urls
-<<<<<<< HEAD
-import msgspec
-
-LIMIT: Final = 64
-=======
->>>>>>> studies
 
 
 class Trivial:
