@@ -71,7 +71,11 @@ class Service:
     def wait_ready(self) -> None:
         """Return once it is ready."""
         assert self.process is not None, "not running"
-        wait_ready(self.process, self.url)
+        try:
+            wait_ready(self.process, self.url)
+        except (RuntimeError, TimeoutError) as exc:
+            exc.add_note(self.log.read_text(errors="replace")[-4000:])
+            raise
 
     def kill(self) -> None:
         """Kill it as a crash would."""
