@@ -23,15 +23,21 @@ from aimq.telemetry import configure_logging
 from ml_service import models, openapi
 from ml_service.access import Access
 from ml_service.admission import Gate
+from ml_service.bodies import Budget
 from ml_service.catalogue import Catalogue
+from ml_service.client_rates import ClientRates
 from ml_service.endpoint import Endpoint, Handler
+from ml_service.limits import Aimd
 from ml_service.metrics import ServiceMetrics
 from ml_service.predict import Predict
 from ml_service.runtimes.connect import connect_runtimes
+from ml_service.threads import Threads
 from ml_service.version import ONNX, PICKLE
 
 logger = logging.getLogger(__name__)
 
+#: Largest bodies that may be held at one time, in number.
+_HELD_BODIES: Final = 4
 _SUMMARY: Final = {
     ONNX: "Predict with the cached ONNX model",
     PICKLE: "Predict with the pickle, loaded from disk at every request: the slow baseline",
@@ -84,16 +90,21 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     """
     registry = registry or _process_registry()
     catalogue = Catalogue(settings.models_dir, settings.model_name, connect_runtimes(settings))
-    threads = ThreadPoolExecutor(settings.concurrency, "ml")
     metrics = ServiceMetrics(registry)
     access = Access(settings)
-    gate = Gate(settings, access)
+    counting = ThreadPoolExecutor(1, "rates")  # of its own: large requests must not hold it up
+    rates = ClientRates(settings.rate_limit, _rate_storage(settings), counting)
+    gate = Gate(access, rates, Aimd(target=settings.latency_target_ms / 1000), registry)
+
+    threads = Threads(settings.concurrency, gate.aside)
+    budget = Budget(_HELD_BODIES * settings.max_upload_mb * 1024 * 1024)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with catalogue.running():
+        async with catalogue.running(), gate.running():
             yield
-        await asyncio.to_thread(threads.shutdown)
+        await asyncio.to_thread(threads.close)
+        await asyncio.to_thread(counting.shutdown)
 
     app = MlService(
         title="AIMQ ML service",
@@ -110,11 +121,16 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))  # 405 for others
 
     for way in (ONNX, PICKLE):
-        direct(f"/predict/{way}", Predict(way, catalogue, threads, metrics, settings))
+        direct(f"/predict/{way}", Predict(way, catalogue, threads, metrics, settings, budget))
     problems.install(app)
     app.include_router(models.routes(catalogue, access))
     app.router.routes.extend(probes.routes({"models": catalogue.check}, registry))
     return app
+
+
+def _rate_storage(settings: Settings) -> str:
+    shared = settings.store_url.startswith(("redis://", "rediss://"))
+    return settings.store_url if shared else "memory://"
 
 
 def _process_registry() -> CollectorRegistry:

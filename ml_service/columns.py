@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from aimq.errors import ClientError, Invalid, TooLarge
 from aimq.schema import match_columns, read_columns
-from ml_service import execution
 from ml_service.numbers import shortest_doubles
 from ml_service.version import Version
 
@@ -59,7 +58,7 @@ def score(version: Version, way: str, frame: pd.DataFrame) -> Scored:
             errors[rows] = f"{version.schema.group}: {version.not_served(group)}"
             continue
         chosen: Any = slice(None) if rows.all() else rows
-        answer = execution.ask(group_model.model, group_model.runtime, columns.matrix(chosen))
+        answer = group_model.ask(columns.matrix(chosen))
         served.add(answer.served_by)
         values[chosen] = shortest_doubles(answer.values)
     errors[~np.isfinite(values)] = NOT_FINITE

@@ -23,11 +23,17 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Reply(NamedTuple):
-    """What is answered. `headers` has everything but the content length."""
+    """What is answered.
+
+    Attributes:
+        headers: everything but the content length.
+        quick: the answer was to come within the latency target; those of large requests are not.
+    """
 
     body: bytes
     headers: Headers
     status: int = 200
+    quick: bool = True
 
 
 Handler = Callable[[Scope, Receive], Awaitable[Reply]]
@@ -46,8 +52,12 @@ class Admission(Protocol):
         """
         ...
 
-    def leave(self, entered: float) -> float:
-        """Count the request as done; return the seconds it took."""
+    def leave(self, entered: float, *, quick: bool) -> float:
+        """Count the request as done; return the seconds it took.
+
+        Args:
+            quick: it was to be answered within the latency target; large ones are not.
+        """
         ...
 
     def headers(self, error: AimqError) -> dict[str, str]:
@@ -85,19 +95,20 @@ class Endpoint:
         try:
             reply = await self._handler(scope, receive)
         except Disconnected:
-            self._admission.leave(entered)
+            self._admission.leave(entered, quick=False)
             return
         except AimqError as exc:
-            reply = self._problem(exc, {})
+            reply = self._problem(exc, {})._replace(quick=False)
             if reply.status == InternalError.status:
                 logger.exception("%s failed", scope["path"])
         except Exception:
             logger.exception("%s failed", scope["path"])
-            reply = self._problem(InternalError(_UNEXPECTED), {})
+            reply = self._problem(InternalError(_UNEXPECTED), {})._replace(quick=False)
         except BaseException:
-            self._admission.leave(entered)
+            self._admission.leave(entered, quick=False)
             raise
-        self._stats.answered(reply.status, self._admission.leave(entered))
+        seconds = self._admission.leave(entered, quick=reply.quick)
+        self._stats.answered(reply.status, seconds)
         await _send(send, reply)
 
 

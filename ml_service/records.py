@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 
 from aimq.errors import AimqError, FieldError, InternalError, Invalid
-from ml_service import execution
 from ml_service.columns import NOT_FINITE
 from ml_service.numbers import shortest
 from ml_service.runtimes.port import Answer
@@ -54,9 +53,7 @@ def score_records(version: Version, way: str, records: Sequence[object]) -> tupl
         matrix.append(encoded.row)
     served = set()
     for group, (group_model, places, matrix) in rows.items():
-        answer = execution.ask(
-            group_model.model, group_model.runtime, np.array(matrix, dtype=np.float32)
-        )
+        answer = group_model.ask(np.array(matrix, dtype=np.float32))
         served.add(answer.served_by)
         for index, value in zip(places, answer.values, strict=True):
             replies[index] = _one(version, group, value)

@@ -37,4 +37,4 @@ def _default(name: str) -> str:
         return _DERIVED[name]
     if isinstance(default, bool):
         return f"`{int(default)}`"
-    return f"`{default}`" if default else "empty"
+    return "empty" if default in {"", frozenset()} else f"`{default}`"

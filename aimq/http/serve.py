@@ -10,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from aimq.errors import SettingsError
+from aimq.http.drain import Drain, DrainingServer
 from aimq.settings import Settings
 
 
@@ -42,19 +43,23 @@ def address(sock: socket.socket) -> str:
 def serve(app: ASGIApp, sock: socket.socket, settings: Settings) -> None:
     """Serve `app` until SIGINT or SIGTERM; requests under way are finished first.
 
+    SIGTERM withdraws readiness, and goes on answering for ``drain_seconds``; the rest of
+    ``shutdown_seconds`` is for the requests that are under way then.
+
     Blocks; call it on the main thread, which gets the signals. Returns normally after either.
     """
+    drain = Drain(app)
     config = uvicorn.Config(
-        app,
+        drain,
         log_config=None,
         access_log=False,
         lifespan="on",
         ws="websockets-sansio",
-        timeout_graceful_shutdown=int(settings.shutdown_seconds),
+        timeout_graceful_shutdown=max(1, int(settings.shutdown_seconds - settings.drain_seconds)),
         timeout_keep_alive=30,
         server_header=False,
     )
-    server = uvicorn.Server(config)
+    server = DrainingServer(config, drain, settings.drain_seconds)
     # uvicorn raises the signal again once it has drained: SIGTERM must not end the process then,
     # before the caller has closed what it holds.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -75,7 +75,7 @@ def _one_line(cause: BaseException | str) -> str:
 
 def _reply(text: str) -> str:
     """Return the server's own words where pika has wrapped them in its own."""
-    found = re.search(r"\(\d{3}\) ['\"](?:[A-Z_]+ - )?([^'\"]+)", text)
+    found = re.search(r"\(\d{3}[,)] ['\"](?:[A-Z_]+ - )?([^'\"]+)", text)
     return found.group(1) if found else text
 
 

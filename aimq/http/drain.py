@@ -1,0 +1,98 @@
+"""The first phase of a stop: every request is still answered, but nobody is to send more.
+
+Whoever balances load needs a moment to learn that a process is ending. Until it has, requests still
+arrive, and each that is refused is one that failed. So readiness is withdrawn first, and answers ask
+their connections to be closed, so that clients which hold one open come back to another process.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+import msgspec
+import uvicorn
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_READY: Final = "/health/ready"
+_CLOSE: Final = (b"connection", b"close")
+
+
+class Drain:
+    """ASGI middleware that withdraws readiness once `begin` was called. Thread-safe."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._begun = False
+
+    def begin(self) -> None:
+        """Answer "not ready" from now on, and ask for every connection to be closed."""
+        self._begun = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if not self._begun or scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if scope["path"] == _READY:
+            await _stopping()(scope, receive, _closing(send))
+            return
+        await self._app(scope, receive, _closing(send))
+
+
+class DrainingServer(uvicorn.Server):
+    """A server that, asked to stop by SIGTERM, drains for a while before it stops listening.
+
+    SIGINT (Ctrl-C) and a second SIGTERM stop it at once.
+
+    Args:
+        drain: told when the draining begins.
+        seconds: its length; 0: none.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        drain: Drain,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._seconds = seconds
+        self._clock = clock
+        self._until: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal; called by uvicorn."""
+        first = self._until is None and not self.should_exit
+        if sig == signal.SIGTERM and first and self.started and self._seconds > 0:
+            self._drain.begin()
+            self._until = self._clock() + self._seconds
+            return
+        super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Tell whether to stop; called by uvicorn ten times a second."""
+        if self._until is not None and self._clock() >= self._until:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def _stopping() -> Response:
+    body = {"status": "not ready", "problems": {"process": "This process is stopping."}}
+    return Response(msgspec.json.encode(body), 503, media_type="application/json")
+
+
+def _closing(send: Send) -> Send:
+    async def closing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), _CLOSE]}
+        await send(message)
+
+    return closing
