@@ -16,6 +16,7 @@ import httpx
 
 from aimq.broker.connect import connect_broker
 from aimq.broker.port import Broker
+from aimq.broker.topology import WORK_QUEUES
 from aimq.settings import Settings
 from tests.servers.rabbitmq import RabbitServer
 from tests.servers.redis import RedisServer
@@ -163,6 +164,11 @@ class Services:
             self._stack.callback(self._broker.close)
         return self._broker
 
+    def configure(self, **more: str) -> None:
+        """Change settings of services that are not started."""
+        self.environ.update(more)
+        self.interface.environ.update(more)
+
     def service(self, name: str, command: list[str] | None = None, **more: str) -> Service:
         """Return a service of these that is not started."""
         made = Service(name, {**self.environ, **more}, self.folder / f"{name}.log", command)
@@ -221,7 +227,7 @@ class Services:
     def left(self) -> dict[str, str]:
         """Return what is in the queues but for dead letters, by the server's own count."""
         if self.rabbit is None:
-            counts = {"aimq.uploads": self.broker.counts("aimq.uploads")}
+            counts = {queue: self.broker.counts(queue) for queue in WORK_QUEUES}
             return {q: str(c) for q, c in counts.items() if c.ready or c.held or c.delayed}
         return {
             name: f"{ready} ready, {unacked} unacknowledged"

@@ -39,7 +39,7 @@ def put(services, body, message_id=""):
 
 @pytest.mark.slow
 def test_exhausted_retries_end_as_a_dead_letter_that_a_replay_completes(services, ml, workbook):
-    services.environ["AIMQ_MAX_ATTEMPTS"] = "3"
+    services.configure(AIMQ_MAX_ATTEMPTS="3")
     processor = services.service("batch-processor")
     services.run(services.interface, processor)
     ml.fault_for_all = BUSY
@@ -84,7 +84,7 @@ def test_exhausted_retries_end_as_a_dead_letter_that_a_replay_completes(services
 
 @pytest.mark.slow
 def test_the_command_line_lists_shows_replays_and_deletes(services, ml, workbook):
-    services.environ["AIMQ_MAX_ATTEMPTS"] = "1"
+    services.configure(AIMQ_MAX_ATTEMPTS="1")
     services.run(services.interface, services.service("batch-processor"))
     assert "No dead letters" in services.aimq("dead-letters", "list")
     ml.fault_for_all = BUSY
@@ -112,7 +112,7 @@ def test_the_command_line_lists_shows_replays_and_deletes(services, ml, workbook
 
 @pytest.mark.slow
 def test_a_replay_that_fails_again_keeps_the_history(services, ml, workbook):
-    services.environ["AIMQ_MAX_ATTEMPTS"] = "2"
+    services.configure(AIMQ_MAX_ATTEMPTS="2")
     services.run(services.interface, services.service("batch-processor"))
     ml.fault_for_all = BUSY
     job_id = services.upload(workbook(1))

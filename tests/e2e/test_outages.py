@@ -52,7 +52,7 @@ def test_uploads_are_accepted_while_rabbitmq_is_away_and_done_when_it_is_back(
 def test_jobs_wait_for_the_ml_service_without_holding_a_worker(services, workbook):
     """One worker, six jobs: all are tried again and again, so that none holds it."""
     [port] = free_ports(1)
-    services.environ.update(
+    services.configure(
         AIMQ_ML_URL=f"http://127.0.0.1:{port}", AIMQ_CONCURRENCY="1", AIMQ_RETRY_MAX_SECONDS="30"
     )
     processor = services.service("batch-processor")
@@ -69,7 +69,7 @@ def test_jobs_wait_for_the_ml_service_without_holding_a_worker(services, workboo
     waiting = [services.becomes(job, "retrying") for job in jobs]
     assert all("ML service cannot be reached" in job["error"] for job in waiting)
     metrics = services.until(lambda: httpx.get(f"{processor.url}/metrics").text)
-    assert 'aimq_active{kind="spreadsheet"} 0.0' in metrics
+    assert 'aimq_work_active{kind="spreadsheet"} 0.0' in metrics
     if services.rabbit:  # each step of the delay has a queue of its own
         services.until(
             lambda: all(
@@ -229,7 +229,7 @@ def test_a_queue_of_other_arguments_is_named_with_the_way_to_migrate(on_rabbitmq
     services.run(services.interface)
     processor.start()
     try:
-        services.until(lambda: processor.says("Queue aimq.uploads of RabbitMQ"))
+        services.until(lambda: processor.says("Waiting: Queue aimq.uploads of RabbitMQ"))
         [said] = {
             line.partition("Waiting: ")[2]
             for line in processor.log.read_text().splitlines()
