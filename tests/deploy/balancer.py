@@ -82,7 +82,9 @@ class Balancer:
             async with asyncio.timeout(_PROBE_SECONDS):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 with contextlib.closing(writer):
-                    writer.write(b"GET /health/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                    writer.write(
+                        b"GET /health/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+                    )
                     return b" 200 " in await reader.readline()
         return False
 
