@@ -219,7 +219,8 @@ def main() -> None:
     print(
         f"\nlast quarter to second: memory x {soak.growth('memory_mib'):.2f}, "
         f"disk x {soak.growth('disk_mib'):.2f}; left at the end: {soak.left_records} records, "
-        f"{soak.left_files} files, {soak.dead_letters} dead letters; put off with 503: {soak.put_off}"
+        f"{soak.left_files} files, {soak.dead_letters} dead letters; "
+        f"put off with 503: {soak.put_off}"
     )
     raise SystemExit(0 if soak.flat else 1)
 

@@ -37,6 +37,7 @@ def door(request, trained_models, tmp_path_factory):
         running(environ) as system,
         httpx.Client(base_url=system.url, timeout=60.0) as client,
     ):
+        client.ml_url = system.ml_url
         yield client
 
 
@@ -94,6 +95,16 @@ def test_more_long_factorials_than_workers_hold_up_no_prediction(door):
         assert door.get(one["result_url"]).status_code == 404
 
 
-def test_the_simulated_model_of_the_ml_service_computes_the_same(door, request):
-    asked = door.get("/factorial/sync?no=1000&preview=true").json()
-    assert asked["output"] == preview(digits(factorial(1000)))
+def test_the_synchronous_baseline_and_the_ml_service_compute_the_same(door):
+    sync = door.get("/factorial/sync?no=1000").json()
+    simulated = httpx.post(f"{door.ml_url}/predict/factorial", json={"no": 1000}).json()
+    assert sync["output"] == simulated["output"] == digits(factorial(1000))
+    short = httpx.post(f"{door.ml_url}/predict/factorial", json={"no": 1000, "preview": True})
+    assert short.json() == {"input": 1000, "output": preview(sync["output"]), "digits": 2568}
+
+
+@pytest.mark.parametrize("no", [-1, 200_001, 1.5, "5", None, True])
+def test_the_simulated_model_refuses_what_is_out_of_range(door, no):
+    answer = httpx.post(f"{door.ml_url}/predict/factorial", json={"no": no})
+    assert answer.status_code == 422
+    assert "from 0 to 200000" in answer.json()["detail"]
