@@ -21,6 +21,8 @@ def process(trained_models, tmp_path_factory):
         yield process
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # schemathesis uses what its libraries deprecate
 def test_nothing_in_the_document_makes_a_5xx(process):
     with httpx.Client(base_url=process.url, timeout=60) as client:
         document = client.get("/openapi.json").json()
