@@ -1,0 +1,46 @@
+"""What the studies ask of a task queue. Imports nothing that either environment lacks."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+BROKER_URL: Final = "BENCH_BROKER_URL"
+STORE_URL: Final = "BENCH_STORE_URL"
+ML_URL: Final = "BENCH_ML_URL"
+
+#: One car, the work of every task.
+RECORD: Final[dict[str, object]] = {
+    "model_group": "A", "model": "Aria", "kilometers": 84000, "fuel_type": "diesel",
+    "gear_type": "manual", "vehicle_type": "sedan", "age_in_months": 60, "color": "white",
+    "line": "comfort", "doors": 4, "seats": 5, "climate": "automatic",
+}  # fmt: skip
+
+
+class Contender(NamedTuple):
+    """A task queue.
+
+    Attributes:
+        submit: puts so many tasks on the queue and returns once the broker has confirmed all.
+        results: names the Redis command whose answer is how many results are stored.
+    """
+
+    submit: Callable[[int], None]
+    results: tuple[str, ...] = ("DBSIZE",)
+
+
+def trivial(record: dict[str, object]) -> dict[str, object]:
+    """Do next to nothing, so that what is measured is the queue."""
+    return {"predicted_price": 1000.0 + len(record), "model_group": record["model_group"]}
+
+
+def urls() -> tuple[str, str]:
+    """Return the addresses of broker and store."""
+    return os.environ[BROKER_URL], os.environ[STORE_URL]
+
+
+def payload() -> bytes:
+    """Return the record as JSON."""
+    return json.dumps(RECORD).encode()

@@ -1,0 +1,78 @@
+"""AIMQ: its Broker and JobStore, and the batch processor's consumer with a trivial handler."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Final
+
+from aimq.broker.connect import connect_broker
+from aimq.broker.topology import TASKS
+from aimq.jobs.connect import connect_store
+from aimq.jobs.job import Job
+from aimq.messages import Kind, Message
+from aimq.settings import load_settings
+from batch_processor.app import _workshop as make_workshop
+from batch_processor.handler import Ending, Success, Work
+from batch_processor.processor import Processor
+from benchmarks.rivals.contender import Contender, payload, trivial, urls
+import msgspec
+
+LIMIT: Final = 64
+
+
+class Trivial:
+    """Handles predictions in bulk, as the real handler does, without predicting."""
+
+    limit = LIMIT
+
+    def handle(self, works: Sequence[Work]) -> Sequence[Ending]:
+        """Do the trivial work."""
+        return [
+            Success(result=msgspec.json.encode(trivial(msgspec.json.decode(work.job.input))))
+            for work in works
+        ]
+
+
+_broker_url, _store_url = urls()
+settings = load_settings(broker_url=_broker_url, store_url=_store_url)
+
+
+def make() -> Contender:
+    """Return the submitting side."""
+    broker, store = connect_broker(settings), connect_store(settings)
+    work = payload()
+
+    def submit(count: int) -> None:
+        jobs = store.create([Job(kind=Kind.PREDICTION, input=work) for _ in range(count)])
+        confirms = [
+            broker.publish(TASKS, Message(job_id=job.job_id, kind=job.kind)) for job in jobs
+        ]
+        for confirm in confirms:
+            confirm.result()
+        store.mark_published([job.job_id for job in jobs])
+
+    return Contender(submit, ("ZCARD", "aimq:status:done"))
+
+
+def work() -> None:
+    """Work until SIGTERM."""
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    with closing(connect_broker(settings)) as broker, closing(connect_store(settings)) as store:
+        processor = Processor(
+            broker,
+            make_workshop(settings, store, {Kind.PREDICTION: Trivial()}),
+            [TASKS],
+            concurrency=settings.concurrency,
+            prefetch=settings.prefetch,
+        )
+        processor.start()
+        stopping.wait()
+        processor.stop(settings.shutdown_seconds)
+
+
+if __name__ == "__main__":
+    work()
