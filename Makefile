@@ -14,7 +14,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet --require-hashes
 SELF := $(PY) -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e .
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help demo up train test test-quick lint format bench clean services
+.PHONY: help demo up train test test-quick lint format bench bench-onnx bench-floor bench-overload clean services
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -51,6 +51,18 @@ format: $(VENV)/.dev ## Format the code
 bench: $(VENV)/.dev ## Measure a spreadsheet from upload to downloaded result
 	@$(AIMQ) train --if-missing
 	@$(PY) -m benchmarks.upload
+
+bench-onnx: $(VENV)/.dev ## Measure the cached ONNX models against pickles loaded from disk
+	@$(AIMQ) train --if-missing
+	@$(PY) -m benchmarks.onnx_pickle
+
+bench-floor: $(VENV)/.dev ## Measure the ML service against an empty endpoint and bare sessions
+	@$(AIMQ) train --if-missing
+	@$(PY) -m benchmarks.floor
+
+bench-overload: $(VENV)/.dev ## Measure the ML service under ten times what it can serve
+	@$(AIMQ) train --if-missing
+	@$(PY) -m benchmarks.overload
 
 clean: ## Remove everything that was made: environment, models, data, results
 	rm -rf $(VENV) data results build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Final
 
+import msgspec
+
 from aimq.broker.connect import connect_broker
 from aimq.broker.topology import TASKS
 from aimq.jobs.connect import connect_store
@@ -18,7 +20,6 @@ from batch_processor.app import _workshop as make_workshop
 from batch_processor.handler import Ending, Success, Work
 from batch_processor.processor import Processor
 from benchmarks.rivals.contender import Contender, payload, trivial, urls
-import msgspec
 
 LIMIT: Final = 64
 

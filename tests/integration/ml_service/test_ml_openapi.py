@@ -8,7 +8,8 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
-from ml_process import ml_service
+
+from benchmarks.service import ml_service
 
 #: Answers that schemathesis may get: its own requests are often wrong, ours must not be.
 SERVER_ERROR = 500
