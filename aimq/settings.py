@@ -51,7 +51,8 @@ class Settings(BaseSettings):
     store_url: str = Field(default="", repr=False)
     """``sqlite:///…`` (default: ``<data>/aimq.db``) or ``redis://host:6379/0``."""
     files_url: str = ""
-    """``file://…`` (default: ``<data>/files``) or any fsspec URL."""
+    """``file://…`` (default: ``<data>/files``) or any fsspec URL. Of this installation alone: files
+    that no job of its store names are deleted after a day."""
     redisai_url: str = Field(default="", repr=False)
     """``redis://host:6379/0`` of a RedisAI server; empty: in-process ONNX Runtime."""
     redisai_connect_seconds: Seconds = 0.5

@@ -138,7 +138,8 @@ def main() -> None:
     study.write_csv("floor", rows)
     study.write_csv("floor_stream", [stream])
     both = {str(row["endpoint"]): value for row, value in zip(rows, rate, strict=True)}
-    plot.bars(study.RESULTS / "floor.svg", "One worker, 32 connections", both, "answers/s")
+    axis = plot.Axis("answers per second, 32 connections")
+    study.write_plot("floor", plot.bars("One worker", axis, {"": both}))
     print(f"written: {study.RESULTS}/floor.csv, floor_stream.csv, floor.svg")
 
 

@@ -53,6 +53,14 @@ def measure(models: Path, path: str, label: str, count: int, **environ: str) -> 
     return rows
 
 
+def _plot(rows: list[Row], count: int) -> str:
+    groups: dict[str, dict[str, float]] = {}
+    for row in rows:
+        name = f"{row['connections']} connections" if row["connections"] != 1 else "one by one"
+        groups.setdefault(name, {})[str(row["endpoint"])] = float(str(row["total s"]))
+    return plot.bars(f"{count:,} requests", plot.Axis("seconds in all", log=True), groups)
+
+
 def main() -> None:
     """Run the study."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -75,10 +83,8 @@ def main() -> None:
         }
         ratio = totals["pickle from disk"] / totals["onnx, in-process"]
         print(f"pickle / onnx at {connections} connections: {ratio:,.0f}")
-        name = f"onnx_pickle_{connections}"
-        title = f"{count:,} requests, {connections} connections: total, logarithmic"
-        plot.bars(study.RESULTS / f"{name}.svg", title, totals, "s", log=True)
-    print(f"written: {study.write_csv('onnx_pickle', rows)} and plots beside it")
+    study.write_plot("onnx_pickle", _plot(rows, count))
+    print(f"written: {study.write_csv('onnx_pickle', rows)} and a plot beside it")
 
 
 if __name__ == "__main__":

@@ -70,6 +70,12 @@ def write_csv(name: str, rows: list[dict[str, object]]) -> Path:
     return path
 
 
+def write_plot(name: str, svg: str) -> None:
+    """Write a plot to ``results/<name>.svg``."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.svg").write_text(svg, encoding="utf-8")
+
+
 def print_table(rows: list[dict[str, object]]) -> None:
     """Print rows, which have the same keys, in columns."""
     cells = [list(rows[0]), *([_text(row[key]) for key in row] for row in rows)]

@@ -1,4 +1,4 @@
-"""Kills services, servers and connections at random under load, and accounts for every upload.
+"""Kills services, servers and connections at random under load, and accounts for all it accepted.
 
     make chaos
 
@@ -51,7 +51,8 @@ def _show(name: str, report: Report) -> None:
     for blow, count in sorted(report.blows.items()):
         print(f"  {count:4d} × {blow}")
     print(f"  {report.account.summary()}")
-    print(f"  uploads refused or unanswered meanwhile: {report.account.refused}")
+    print(f"  refused or unanswered meanwhile: {report.account.refused:,}")
+    print(f"  all final {report.until_final:.0f} s after the last blow")
     print(f"  messages left in queues: {report.left or 'none'}; exit codes {report.exit_codes}")
     for what in ("lost", "duplicated", "wrong", "unexpected"):
         for item in getattr(report.account, what):

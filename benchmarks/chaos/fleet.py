@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Self
@@ -20,7 +15,8 @@ from benchmarks.chaos.plan import Blow
 from tests.proxy import Proxy
 from tests.servers.rabbitmq import RabbitServer
 from tests.servers.redis import RedisServer
-from tests.system import ROOT, environment, free_ports, wait_ready
+from tests.services import Service
+from tests.system import environment, free_ports
 
 _LEASE = 3.0
 #: A test's patience must not be what decides: leases and retries are short, limits are wide.
@@ -44,49 +40,6 @@ _REST = {
 }
 
 
-class Daemon:
-    """One service of ours, killed with SIGKILL and started again."""
-
-    def __init__(self, name: str, environ: Mapping[str, str], log: Path) -> None:
-        self.name = name
-        self._environ = dict(environ)
-        self._log = log
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start the service; it says in its log when it cannot."""
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable, "-m", "aimq", self.name.partition(" ")[0],
-                    "--parent", str(os.getpid()),
-                ],
-                env=self._environ, cwd=ROOT, stdout=log, stderr=log,
-            )  # fmt: skip
-
-    def kill(self) -> None:
-        """Kill the service as a crash would."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-    def freeze(self) -> None:
-        """Let the service do nothing more, as a machine that swaps would."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Go on after `freeze`; it knows nothing of the time that went by."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGCONT)
-
-    def stop(self) -> int:
-        """Ask the service to stop; return its exit code."""
-        assert self.process is not None
-        self.process.terminate()
-        return self.process.wait(60)
-
-
 class Fleet:
     """Two batch processors, an interface and an ML service, on embedded adapters or on servers.
 
@@ -105,7 +58,7 @@ class Fleet:
         self._models = models
         self._stack = ExitStack()
         self._proxies: dict[str, Proxy] = {}
-        self.daemons: list[Daemon] = []
+        self.daemons: list[Service] = []
         self.environ: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -121,7 +74,7 @@ class Fleet:
         (second,) = free_ports(1)
         other = {**through_proxy, "AIMQ_METRICS_PORT": str(second)}
         self.daemons = [
-            Daemon(name, environ, self.folder / f"{name}.log")
+            Service(name, environ, self.folder / f"{name}.log")
             for name, environ in (
                 ("ml-service", self.environ),
                 ("batch-processor", through_proxy),
@@ -172,8 +125,7 @@ class Fleet:
     def wait_ready(self) -> None:
         """Return once every service is ready."""
         for daemon in self.daemons:
-            assert daemon.process is not None
-            wait_ready(daemon.process, self._address(daemon))
+            daemon.wait_ready()
 
     def stop(self) -> list[int]:
         """Ask all services to stop, the front door first; return their exit codes."""
@@ -201,13 +153,6 @@ class Fleet:
         with closing(broker):
             counts = {queue: broker.counts(queue) for queue in WORK_QUEUES}
         return {q: str(c) for q, c in counts.items() if c.ready or c.held or c.delayed}
-
-    def _address(self, daemon: Daemon) -> str:
-        if daemon.name == "interface":
-            return self.url
-        if daemon.name == "ml-service":
-            return self.ml_url
-        return f"http://127.0.0.1:{daemon._environ['AIMQ_METRICS_PORT']}"  # noqa: SLF001
 
     def _behind_proxy(self, name: str, url: str) -> str:
         parts = urlsplit(url)

@@ -29,6 +29,7 @@ class Report:
         left: messages in queues other than the dead letters' at the end, by queue.
         exit_codes: of the services, when they were asked to stop.
         seconds: from the first start to the last check.
+        until_final: seconds from the last blow until everything accepted was final.
     """
 
     account: Account
@@ -36,6 +37,7 @@ class Report:
     left: dict[str, str]
     exit_codes: list[int]
     seconds: float
+    until_final: float
 
     @property
     def kept(self) -> bool:
@@ -60,7 +62,7 @@ def run(
         ledger = Ledger(fleet.url, Pool(fleet.ml_url, 500, seed))
         stop = threading.Event()
         threads = [
-            threading.Thread(target=ledger.upload_until, args=(stop, seed + n, most_rows, 0.4))
+            threading.Thread(target=ledger.ask_until, args=(stop, seed + n, most_rows, 0.4))
             for n in range(clients)
         ]
         for thread in threads:
@@ -73,12 +75,15 @@ def run(
                 stop.set()
                 for thread in threads:
                     thread.join()
-            say("all blows have fallen; waiting for every accepted upload")
+            say("all blows have fallen; waiting for everything that was accepted")
+            calm = time.monotonic()
             fleet.wait_ready()
             account = ledger.settle(_PATIENCE)
             left = fleet.left_over()
             codes = fleet.stop()
-    return Report(account, struck, left, codes, time.monotonic() - started)
+    return Report(
+        account, struck, left, codes, time.monotonic() - started, account.settled_at - calm
+    )
 
 
 class _Hands:
@@ -131,7 +136,7 @@ def _strike(
         seconds = time.monotonic() - start
         say(
             f"{number:4d} {seconds:6.1f} s  {planned.blow.name:28}"
-            f" accepted so far {ledger.account.accepted}"
+            f" accepted so far {ledger.account.accepted.total()}"
         )
     hands.wait_for_all()
     return struck
