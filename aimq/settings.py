@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from aimq.errors import SettingsError
+from aimq.webhooks.signature import key_of
 
 PREFIX = "AIMQ_"
 #: Read by the tests only; never settings of a service.
@@ -24,6 +25,10 @@ TEST_ONLY = ("AIMQ_TEST_", "AIMQ_REQUIRE_SERVICES")
 
 #: What every secret of `.env.example` and of the example manifests contains.
 EXAMPLE_SECRET = "change-me"  # noqa: S105 # a marker, not a secret
+
+_SECRETS = (
+    "internal_token", "api_keys", "webhook_secret", "broker_url", "store_url", "redisai_url"
+)  # fmt: skip
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
@@ -46,7 +51,8 @@ class Settings(BaseSettings):
     store_url: str = Field(default="", repr=False)
     """``sqlite:///…`` (default: ``<data>/aimq.db``) or ``redis://host:6379/0``."""
     files_url: str = ""
-    """``file://…`` (default: ``<data>/files``) or any fsspec URL."""
+    """``file://…`` (default: ``<data>/files``) or any fsspec URL. Of this installation alone: files
+    that no job of its store names are deleted after a day."""
     redisai_url: str = Field(default="", repr=False)
     """``redis://host:6379/0`` of a RedisAI server; empty: in-process ONNX Runtime."""
     redisai_connect_seconds: Seconds = 0.5
@@ -108,6 +114,8 @@ class Settings(BaseSettings):
     """Largest JSON body, in KiB; larger: 413."""
     rate_limit: str = "2000/second"
     """Requests per client of the ML service, scaled down with health."""
+    latency_target_ms: Positive = 20
+    """Single predictions slower than this, in milliseconds, make the ML service admit less."""
     result_ttl_seconds: Positive = 604_800
     """Age at which a record and its files are deleted, in seconds."""
     queue_bound: Positive = 100_000
@@ -118,6 +126,16 @@ class Settings(BaseSettings):
     """How long an HTTP service still answers after SIGTERM while it says that it is not ready."""
     factorial_max: Positive = 200_000
     """Largest ``no`` of the factorial workload."""
+    task_seconds: Seconds = 300.0
+    """Longest computation of one task, in seconds; then it is stopped and fails."""
+    webhook_secret: str = Field(default="", repr=False)
+    """Signs webhooks; text, or ``whsec_`` and base64; empty: no ``callback_url`` is taken."""
+    webhook_attempts: Positive = 10
+    """Attempts at one webhook before it is dead-lettered."""
+    webhook_timeout_seconds: Seconds = 10.0
+    """Longest wait for a webhook's receiver, in seconds."""
+    webhook_allow_private: bool = False
+    """Lets webhooks go to loopback, private and link-local addresses."""
 
     api_keys: Annotated[frozenset[str], NoDecode] = Field(default=frozenset(), repr=False)
     """Comma-separated keys for ``X-API-Key``; empty: open, loopback only."""
@@ -145,6 +163,12 @@ class Settings(BaseSettings):
         if value.lower() not in {"debug", "info", "warning", "error"}:
             raise ValueError("must be debug, info, warning or error")
         return value.lower()
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _usable_secret(cls, value: str) -> str:
+        key_of(value)
+        return value
 
     @field_validator("environment")
     @classmethod
@@ -177,7 +201,7 @@ class Settings(BaseSettings):
         """Raise `SettingsError` when a secret is still the example's and this is production."""
         if self.environment == "development":
             return
-        for name in ("internal_token", "api_keys", "broker_url", "store_url", "redisai_url"):
+        for name in _SECRETS:
             if EXAMPLE_SECRET in str(getattr(self, name)):
                 raise SettingsError(
                     f"{PREFIX}{name.upper()} still holds the example's secret. Set one of your "

@@ -14,6 +14,9 @@ come between any two steps, and the broker then delivers the message again):
   is kept (`Settling`) and written when the store is back, while the worker goes on.
 - the claim turned out void: whoever took it settles the job. The message is postponed rather than
   forgotten: it costs one look at the job later, and no assumption on who holds what.
+- a task with a webhook: the webhook's own job created, then task done, then the webhook's message.
+  Killed between: the interface's sweep publishes what is not published, and the webhook waits
+  until its task is final.
 - settling a message resolves to False (the connection broke meanwhile): it comes again, as above.
 
 A job that has killed a worker before is worked on alone in this process, so that it takes nobody
@@ -30,18 +33,20 @@ from dataclasses import dataclass
 
 from aimq.backoff import RetryPolicy
 from aimq.broker.port import Delivery, Failure, Subscription
+from aimq.broker.topology import queue_of
 from aimq.errors import AimqError, MessageRejected
-from aimq.jobs.job import Status, now
+from aimq.jobs.job import FINAL, Status, now
 from aimq.jobs.port import Claim, JobStore, Outcome, Refused
 from aimq.messages import Kind, Message, decode
 from batch_processor import metrics, verdict
 from batch_processor.alone import SharedLock
-from batch_processor.handler import Ending, Handler, Stopped, Success, Work
+from batch_processor.handler import Ending, Handler, Later, Stopped, Success, Work
 from batch_processor.leases import Leases
 from batch_processor.settling import Settlement, Settling
+from batch_processor.webhooks import announcement
 
 #: How work on a claimed job ended, and what that means for it.
-End = Success | Stopped | verdict.Retry | verdict.GiveUp
+End = Success | Stopped | verdict.Postpone | verdict.Retry | verdict.GiveUp
 
 #: Longest uninterrupted wait for a message, in seconds.
 _RECEIVE_SECONDS = 5.0
@@ -54,12 +59,14 @@ class Workshop:
     """What the consumers of a process share.
 
     Attributes:
+        publish: puts a message on a queue, without waiting (`Broker.publish`).
         handlers: who does which kind of work.
         owner: names this process in claims.
         uniform: returns a number in [0, 1), for the jitter of retries.
     """
 
     store: JobStore
+    publish: Callable[[str, Message], object]
     handlers: Mapping[Kind, Handler]
     leases: Leases
     settling: Settling
@@ -144,7 +151,9 @@ class Consumer:
         )
         try:
             if delivery.message_id:
-                self._shop.store.fail(delivery.message_id, failure.error)
+                job = self._shop.store.fail(delivery.message_id, failure.error)
+                if job is not None and job.callback_url:
+                    self._shop.store.create([announcement(job)])  # the sweep publishes it
         except AimqError as away:
             self._store_away([delivery], away)
             return
@@ -236,6 +245,8 @@ class Consumer:
     def _judge(self, one: _Held, ending: Ending) -> End:
         if isinstance(ending, Success | Stopped):
             return ending
+        if isinstance(ending, Later):
+            return verdict.Postpone(ending.delay)
         first = one.delivery.first_failed_at
         decided = verdict.on_error(
             ending,
@@ -262,24 +273,33 @@ class Consumer:
         """Write outcomes to the store, then settle the messages."""
         for _, work, _ in ends:
             self._active.pop(work, None)
-        self._shop.settling.settle(
-            [
-                Settlement(
-                    work=work,
-                    outcome=_outcome(work.claim, end),
-                    stored=lambda one=one, end=end: self._settle_message(one, end),  # type: ignore[misc]
-                    void=lambda one=one: self._subscription.postpone(  # type: ignore[misc]
-                        one.delivery, self._shop.lease_seconds + verdict.LEASE_MARGIN
-                    ),
+        self._shop.settling.settle([self._settlement(*end) for end in ends])
+
+    def _settlement(self, one: _Held, work: Work, end: End) -> Settlement:
+        outcome = _outcome(work.claim, end)
+        told = outcome.status in FINAL and bool(work.job.callback_url)
+        webhook = announcement(work.job) if told else None
+
+        def stored() -> None:
+            self._settle_message(one, end)
+            if webhook is not None:
+                message = Message(
+                    job_id=webhook.job_id, kind=webhook.kind, traceparent=webhook.traceparent
                 )
-                for one, work, end in ends
-            ]
+                self._shop.publish(queue_of(webhook.kind), message)
+
+        def void() -> None:
+            delay = self._shop.lease_seconds + verdict.LEASE_MARGIN
+            self._subscription.postpone(one.delivery, delay)
+
+        return Settlement(
+            work=work, outcome=outcome, stored=stored, void=void, announcement=webhook
         )
 
     def _settle_message(
         self,
         one: _Held,
-        end: End | verdict.Forget | verdict.Postpone,
+        end: End | verdict.Forget,
     ) -> None:
         subscription, delivery = self._subscription, one.delivery
         match end:
@@ -314,7 +334,7 @@ def _outcome(claim: Claim, end: End) -> Outcome:
                 model_versions=end.model_versions,
                 counts=end.counts,
             )
-        case Stopped():
+        case Stopped() | verdict.Postpone():
             return Outcome(claim=claim, status=Status.QUEUED)
         case verdict.Retry(_, failure):
             return Outcome(claim=claim, status=Status.RETRYING, error=failure.error)

@@ -156,7 +156,8 @@ function show(job, accepted, { item, bar, state, file, fail }) {
   state.replaceWith(make("span", { class: "badge done" }, "done"));
 }
 
-const rowsOf = (job) => (job.rows_total ? `${number.format(job.rows_done)} / ${number.format(job.rows_total)}` : "");
+const wrongOf = (job) => (job.rows_failed ? `, ${number.format(job.rows_failed)} wrong` : "");
+const rowsOf = (job) => (job.rows_total ? `${number.format(job.rows_done)} / ${number.format(job.rows_total)}${wrongOf(job)}` : "");
 
 function prepareUploads() {
   const drop = $("drop");

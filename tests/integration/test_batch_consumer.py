@@ -23,7 +23,7 @@ from batch_processor.alone import SharedLock
 from batch_processor.consumer import Consumer, Workshop
 from batch_processor.handler import OneByOne, Success
 from batch_processor.leases import Leases
-from batch_processor.processor import Processor
+from batch_processor.processor import Processor, Station
 from batch_processor.settling import Settling
 
 PATIENCE = 20.0
@@ -67,12 +67,13 @@ class Plant:
     def start(self):
         handler = self.handler or OneByOne(self.function)
         self.shop = Workshop(
-            store=self.store, handlers={KIND: handler}, leases=Leases(self.store, self.lease),
+            store=self.store, publish=self.broker.publish, handlers={KIND: handler},
+            leases=Leases(self.store, self.lease),
             settling=Settling(self.store), policy=self.policy, owner="test",
             lease_seconds=self.lease, delivery_limit=3, uniform=lambda: 0.5, floor=SharedLock(),
         )  # fmt: skip
         self.processor = Processor(
-            self.broker, self.shop, [TASKS], concurrency=self.concurrency, prefetch=64
+            self.broker, self.shop, [Station(TASKS, self.shop, self.concurrency, prefetch=64)]
         )
         self.processor.start()
 

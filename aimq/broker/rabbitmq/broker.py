@@ -8,7 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
+
+from pika.channel import Channel
 
 from aimq.broker.port import DeadLetter, QueueCounts
 from aimq.broker.rabbitmq import dead_letters
@@ -86,7 +88,7 @@ class RabbitBroker:
         """See the port. RabbitMQ does not tell how many are held."""
         dead = dead_queue(queue)
 
-        def count(channel: Any) -> Conversation[dict[str, int]]:
+        def count(channel: Channel) -> Conversation[dict[str, int]]:
             specs = self._specs(queue)
             declare(channel, specs)
             found = {}
@@ -133,7 +135,8 @@ class RabbitBroker:
             subscription.close()
         self._publisher.close()
         self._wait(self._on_io(self._publisher.pending))
-        self._on_io(lambda: [subscription.abandon() for subscription in subscriptions])
+        for subscription in subscriptions:
+            self._on_io(subscription.abandon)
         self._on_io(self._publisher.abandon)
         self._wait([self._closing(link) for link in (self._publishing, self._consuming)])
         self._io.stop()
@@ -144,10 +147,10 @@ class RabbitBroker:
     def _specs(self, queue: str) -> list[QueueSpec]:
         return queue_specs(queue, self._steps(queue))
 
-    def _look(self, queue: str, conversation: Callable[[Any], Conversation[Answer]]) -> Answer:
+    def _look(self, queue: str, conversation: Callable[[Channel], Conversation[Answer]]) -> Answer:
         """Hold a conversation about dead letters as soon as nobody else does."""
 
-        def prepared(channel: Any) -> Conversation[Answer]:
+        def prepared(channel: Channel) -> Conversation[Answer]:
             declare(channel, self._specs(queue))
             return (yield from conversation(channel))
 
@@ -162,7 +165,7 @@ class RabbitBroker:
                         raise BrokerUnavailable(str(exc)) from None
                 time.sleep(_LOCK_POLL_SECONDS)
 
-    def _hold(self, conversation: Callable[[Any], Conversation[Answer]]) -> Answer:
+    def _hold(self, conversation: Callable[[Channel], Conversation[Answer]]) -> Answer:
         try:
             return self._control.hold(conversation)
         except ChannelRefused as exc:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
+
+from pika.channel import Channel
+from pika.connection import Connection
 
 from aimq.backoff import RetryPolicy
 from aimq.broker.rabbitmq.faults import explain
@@ -18,7 +21,7 @@ _log = logging.getLogger(__name__)
 class ChannelUser(Protocol):
     """Who uses a kept channel; called on the I/O thread."""
 
-    def channel_open(self, channel: Any) -> None:
+    def channel_open(self, channel: Channel) -> None:
         """A new channel is there."""
         ...
 
@@ -42,8 +45,9 @@ class KeptChannel:
         self._io = io
         self._link = link
         self._user = user
-        self._channel: Any = None
+        self._channel: Channel | None = None
         self._reason: str | None = None
+        self._said = ""
         self._losses = 0
         self._closed = False
 
@@ -67,8 +71,9 @@ class KeptChannel:
     def proven(self) -> None:
         """Say that the channel does its work: the next loss is the first of a new row."""
         self._losses = 0
+        self._said = ""
 
-    def link_up(self, connection: Any) -> None:
+    def link_up(self, connection: Connection) -> None:
         """Open a channel on a new connection."""
         connection.channel(on_open_callback=self._opened)
 
@@ -76,7 +81,7 @@ class KeptChannel:
         """Pass it on."""
         self._user.link_down(reason)
 
-    def _opened(self, channel: Any) -> None:
+    def _opened(self, channel: Channel) -> None:
         if self._closed:
             channel.close()
             return
@@ -84,19 +89,23 @@ class KeptChannel:
         channel.add_on_close_callback(self._lost)
         self._user.channel_open(channel)
 
-    def _lost(self, channel: Any, exc: BaseException) -> None:
-        if channel is not self._channel:
+    def _lost(self, channel: Channel, exc: BaseException) -> None:
+        connection: Connection = channel.connection
+        if self._channel is not channel:
             return
         self._channel = None
         reason, self._reason = self._reason or explain(exc, self._link.address), None
-        connected = channel.connection.is_open
+        connected = connection.is_open
         if connected and not self._closed:
             self._losses += 1
-            _log.warning("%s; opening another channel", reason)
+            if reason != self._said:
+                _log.warning("%s; opening another channel", reason)
+            self._said = reason
             delay = _REOPEN.delay(self._losses, random.random)
-            self._io.later(delay, lambda: self._reopen(channel.connection))
+            self._io.later(delay, lambda: self._reopen(connection))
         self._user.channel_lost(reason, connected=connected)
 
-    def _reopen(self, connection: Any) -> None:
-        if not self._closed and self._link.connection is connection and connection.is_open:
+    def _reopen(self, connection: Connection) -> None:
+        current = self._link.connection is connection
+        if current and connection.is_open and not self._closed:
             connection.channel(on_open_callback=self._opened)

@@ -7,6 +7,9 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any, Final, Generic, TypeVar
 
+from pika.channel import Channel
+from pika.connection import Connection
+
 from aimq.broker.rabbitmq.faults import explain
 from aimq.broker.rabbitmq.io import IoThread
 from aimq.broker.rabbitmq.link import Link
@@ -40,7 +43,7 @@ class Control:
         self._attached = False
         self._waiting: list[_Held[Any]] = []
 
-    def hold(self, conversation: Callable[[Any], Conversation[Answer]]) -> Answer:
+    def hold(self, conversation: Callable[[Channel], Conversation[Answer]]) -> Answer:
         """Hold a conversation, given the channel, and return what it returns.
 
         Raises:
@@ -57,7 +60,7 @@ class Control:
                 f"RabbitMQ at {self._link.address} gave no answer within {CONTROL_SECONDS:g} s"
             ) from None
 
-    def link_up(self, connection: Any) -> None:
+    def link_up(self, connection: Connection) -> None:
         """Begin what has waited for a connection."""
         waiting, self._waiting = self._waiting, []
         for held in waiting:
@@ -84,19 +87,21 @@ class Control:
 class _Held(Generic[Answer]):
     """One conversation under way."""
 
-    def __init__(self, conversation: Callable[[Any], Conversation[Answer]], address: str) -> None:
+    def __init__(
+        self, conversation: Callable[[Channel], Conversation[Answer]], address: str
+    ) -> None:
         self.future: Future[Answer] = Future()
         self._conversation = conversation
         self._address = address
-        self._channel: Any = None
+        self._channel: Channel | None = None
         self._steps: Conversation[Answer] | None = None
 
-    def begin(self, channel: Any) -> None:
+    def begin(self, channel: Channel) -> None:
         self._channel = channel
         if self.future.done():
             channel.close()
             return
-        channel.add_on_close_callback(lambda _channel, exc: self._refused(exc))
+        channel.add_on_close_callback(self._refused)
         self._steps = self._conversation(channel)
         self._resume(None)
 
@@ -130,10 +135,10 @@ class _Held(Generic[Answer]):
         else:
             following.add_done_callback(self._resume)
 
-    def _refused(self, exc: BaseException) -> None:
+    def _refused(self, channel: Channel, exc: BaseException) -> None:
         if self.future.done():
             return
-        if self._channel.connection.is_open:
+        if channel.connection.is_open:
             refused = ChannelRefused(explain(exc, self._address))
             refused.__cause__ = exc
             self.fail(refused)

@@ -12,6 +12,8 @@ from concurrent.futures import Future
 from typing import Any, Final
 
 from pika import BasicProperties
+from pika.channel import Channel
+from pika.frame import Method
 from pika.spec import Basic
 
 from aimq.broker.port import DeadLetter
@@ -24,7 +26,7 @@ from aimq.errors import AimqError
 _LOCK_EXPIRES: Final = 30_000
 
 
-def browse(channel: Any, queue: str, limit: int) -> Conversation[list[DeadLetter]]:
+def browse(channel: Channel, queue: str, limit: int) -> Conversation[list[DeadLetter]]:
     """Return the oldest dead letters of a work queue and leave them there."""
     letters: list[DeadLetter] = []
     reader = _Reader(channel, queue)
@@ -40,7 +42,7 @@ def browse(channel: Any, queue: str, limit: int) -> Conversation[list[DeadLetter
 
 
 def take(
-    channel: Any,
+    channel: Channel,
     queue: str,
     letter_id: str,
     store: Callable[[DeadLetter], Future[None]] | None = None,
@@ -52,7 +54,7 @@ def take(
     """
     reader = _Reader(channel, queue)
     yield reader.lock()
-    letter = yield reader.next()
+    letter: DeadLetter | None = yield reader.next()
     while letter is not None and letter.id != letter_id:
         letter = yield reader.next()
     if letter is not None:
@@ -72,14 +74,14 @@ def take(
 class _Reader:
     """Takes one dead letter after another, and holds them."""
 
-    def __init__(self, channel: Any, queue: str) -> None:
+    def __init__(self, channel: Channel, queue: str) -> None:
         self._channel = channel
         self._queue = queue
         self._dead = dead_queue(queue)
         self._lock = f"{self._dead}.lock"
         self._tag = 0
         self._next: Future[DeadLetter | None] = Future()
-        channel.add_callback(lambda _: self._next.set_result(None), [Basic.GetEmpty], False)
+        channel.add_callback(self._end, [Basic.GetEmpty], one_shot=False)
 
     def lock(self) -> Future[Any]:
         """Keep all others out. The channel is closed with ``RESOURCE_LOCKED`` if one is in."""
@@ -107,6 +109,11 @@ class _Reader:
         if self._tag:
             self._channel.basic_nack(0, multiple=True, requeue=True)
 
-    def _taken(self, _channel: Any, method: Any, properties: BasicProperties, body: bytes) -> None:
+    def _end(self, _frame: Method) -> None:
+        self._next.set_result(None)
+
+    def _taken(
+        self, _channel: Channel, method: Basic.GetOk, properties: BasicProperties, body: bytes
+    ) -> None:
         self._tag = method.delivery_tag
         self._next.set_result(read_dead_letter(self._queue, properties, body))

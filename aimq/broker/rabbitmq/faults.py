@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Final
 
 from pika import exceptions
@@ -18,7 +19,7 @@ PRECONDITION_FAILED: Final = 406
 _MIGRATE: Final = (
     "It was made by another version or with other retry settings. Use those settings again, or "
     "stop the services, empty the queue, delete it (rabbitmqctl delete_queue {queue} --if-empty) "
-    "and start: it is made anew."
+    "and start, which makes it anew"
 )
 
 
@@ -30,25 +31,10 @@ def explain(exc: BaseException | str, address: str) -> str:
         address: ``host:port/vhost``, without credentials.
     """
     cause = exc if isinstance(exc, str) else _root(exc)
-    text = _one_line(cause)
-    if isinstance(cause, exceptions.ProbableAuthenticationError):
-        return f"RabbitMQ at {address} refused the login; check the user and the password"
-    if isinstance(cause, exceptions.ProbableAccessDeniedError):
-        return f"RabbitMQ at {address} refused the vhost: {_reply(text)}"
-    if isinstance(cause, socket.gaierror):
-        return f"RabbitMQ's host name cannot be resolved ({address}): {cause.strerror}"
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return (
-            f"The certificate of RabbitMQ at {address} is not trusted: {cause.verify_message}; "
-            "AIMQ_BROKER_CA names a file of authorities to trust"
-        )
-    if isinstance(cause, ssl.SSLError):
-        return f"RabbitMQ at {address} does not speak TLS as asked for: {cause.reason}"
-    if isinstance(cause, OSError):
-        return f"RabbitMQ at {address} cannot be reached: {cause.strerror or text}"
-    if isinstance(cause, exceptions.ChannelClosedByBroker):
-        return _channel_fault(cause, address)
-    return f"RabbitMQ at {address}: {_reply(text)}"
+    for kind, words in _WORDS:
+        if isinstance(cause, kind):
+            return words(cause, address)
+    return f"RabbitMQ at {address}: {_reply(_one_line(cause))}"
 
 
 def is_closed_with(exc: BaseException | None, code: int) -> bool:
@@ -89,5 +75,44 @@ def _one_line(cause: BaseException | str) -> str:
 
 def _reply(text: str) -> str:
     """Return the server's own words where pika has wrapped them in its own."""
-    found = re.search(r"\(\d{3}\) ['\"](?:[A-Z_]+ - )?([^'\"]+)", text)
+    found = re.search(r"\(\d{3}[,)] ['\"](?:[A-Z_]+ - )?([^'\"]+)", text)
     return found.group(1) if found else text
+
+
+def _login(_cause: BaseException, address: str) -> str:
+    return f"RabbitMQ at {address} refused the login; check the user and the password"
+
+
+def _vhost(cause: BaseException, address: str) -> str:
+    return f"RabbitMQ at {address} refused the vhost: {_reply(_one_line(cause))}"
+
+
+def _name(cause: socket.gaierror, address: str) -> str:
+    return f"The host name of RabbitMQ at {address} cannot be resolved: {cause.strerror}"
+
+
+def _certificate(cause: ssl.SSLCertVerificationError, address: str) -> str:
+    return (
+        f"The certificate of RabbitMQ at {address} is not trusted: {cause.verify_message}; "
+        "AIMQ_BROKER_CA names a file of authorities to trust"
+    )
+
+
+def _tls(cause: ssl.SSLError, address: str) -> str:
+    return f"RabbitMQ at {address} does not speak TLS as asked for: {cause.reason}"
+
+
+def _network(cause: OSError, address: str) -> str:
+    return f"RabbitMQ at {address} cannot be reached: {cause.strerror or _one_line(cause)}"
+
+
+#: The more special first.
+_WORDS: Final[list[tuple[type[BaseException], Callable[..., str]]]] = [
+    (exceptions.ProbableAuthenticationError, _login),
+    (exceptions.ProbableAccessDeniedError, _vhost),
+    (exceptions.ChannelClosedByBroker, _channel_fault),
+    (ssl.SSLCertVerificationError, _certificate),
+    (ssl.SSLError, _tls),
+    (socket.gaierror, _name),
+    (OSError, _network),
+]

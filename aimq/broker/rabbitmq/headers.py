@@ -127,7 +127,7 @@ def read_dead_letter(queue: str, properties: BasicProperties, body: bytes) -> De
     message_id = message_id_of(properties)
     own_id = headers.get(DEAD_LETTER_ID)
     content = hashlib.sha256(message_id.encode() + b"\0" + body).hexdigest()[:32]
-    given_up = not isinstance(own_id, str)
+    given_up = not isinstance(own_id, str) or not own_id
     return DeadLetter(
         id=content if given_up else str(own_id),
         queue=queue,

@@ -6,9 +6,10 @@ import copy
 import logging
 import random
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import pika
+from pika.connection import Connection
 
 from aimq.backoff import RetryPolicy
 from aimq.broker.rabbitmq.faults import explain
@@ -16,13 +17,14 @@ from aimq.broker.rabbitmq.io import IoThread
 
 #: Delays between attempts at connecting, in seconds; there is no last one.
 _RECONNECT: Final = RetryPolicy(max_attempts=1, base_seconds=0.2, max_seconds=5.0)
+_SETTLE_SECONDS: Final = 0.05
 _log = logging.getLogger(__name__)
 
 
 class LinkUser(Protocol):
     """Who uses a link; called on the I/O thread."""
 
-    def link_up(self, connection: Any) -> None:
+    def link_up(self, connection: Connection) -> None:
         """The connection is open."""
         ...
 
@@ -39,8 +41,10 @@ class Link:
         failure: why the last attempt at connecting failed; None while it is open or first tried.
     """
 
-    def __init__(self, io: IoThread, parameters: Any, role: str, address: str) -> None:
-        self.connection: Any = None
+    def __init__(
+        self, io: IoThread, parameters: pika.ConnectionParameters, role: str, address: str
+    ) -> None:
+        self.connection: Connection | None = None
         self.failure: str | None = None
         self.address = address
         self._io = io
@@ -48,6 +52,7 @@ class Link:
         self._parameters = copy.copy(parameters)
         self._parameters.client_properties = {"connection_name": f"aimq {role}"}
         self._users: list[LinkUser] = []
+        self._live: Connection | None = None  # open, being opened or being closed
         self._started = False
         self._attempts = 0
         self._closing: Callable[[], None] | None = None
@@ -73,16 +78,16 @@ class Link:
     def close(self, closed: Callable[[], None]) -> None:
         """Close for good, then call `closed`."""
         self._closing = closed
-        if self.connection is not None and self.connection.is_open:
-            self.connection.close()
-        else:
+        if self._live is None:
             closed()
+        elif not (self._live.is_closing or self._live.is_closed):
+            self._live.close()
 
     def _connect(self) -> None:
         if self._closing is not None:
             return
         try:
-            pika.SelectConnection(
+            self._live = pika.SelectConnection(
                 self._parameters,
                 on_open_callback=self._opened,
                 on_open_error_callback=lambda _connection, exc: self._refused(exc),
@@ -92,10 +97,7 @@ class Link:
         except Exception as exc:  # noqa: BLE001 # whatever it is, there is no connection
             self._refused(exc)
 
-    def _opened(self, connection: Any) -> None:
-        if self._closing is not None:
-            connection.close()
-            return
+    def _opened(self, connection: Connection) -> None:
         if self._attempts:
             _log.info("RabbitMQ at %s is back (%s)", self.address, self._role)
         self.connection = connection
@@ -105,6 +107,11 @@ class Link:
             user.link_up(connection)
 
     def _refused(self, exc: BaseException | str) -> None:
+        self._live = None
+        if self._closing is not None:
+            # pika tells of an attempt that was broken off before it has closed the socket
+            self._io.later(_SETTLE_SECONDS, self._closing)
+            return
         reason = explain(exc, self.address)
         if reason != self.failure:
             _log.warning("%s (%s; trying again for ever)", reason, self._role)
@@ -114,7 +121,7 @@ class Link:
             user.link_down(reason)
 
     def _lost(self, exc: BaseException) -> None:
-        self.connection = None
+        self.connection = self._live = None
         if self._closing is not None:
             self._closing()
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import pika
@@ -16,7 +16,7 @@ HEARTBEAT_SECONDS: Final = 20
 _CONNECT_SECONDS: Final = 5.0
 
 
-def connection_parameters(settings: Settings) -> Any:
+def connection_parameters(settings: Settings) -> pika.ConnectionParameters:
     """Return pika's parameters for ``AIMQ_BROKER_URL``.
 
     With ``amqps://`` the server's certificate and host name are verified, against the system's

@@ -9,9 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any, Final
+from typing import Final
 
 from pika import BasicProperties
+from pika.channel import Channel
+from pika.connection import Connection
+from pika.frame import Method
 from pika.spec import Basic
 
 from aimq.broker.rabbitmq.channel import KeptChannel
@@ -23,6 +26,8 @@ from aimq.errors import BrokerUnavailable, MessageRejected
 
 #: Longest wait for a confirm, in seconds, the wait for a connection included.
 CONFIRM_SECONDS: Final = 10.0
+#: Longest wait for a confirm when the server has said that it takes no messages, in seconds.
+_BLOCKED_SECONDS: Final = 1.0
 _SWEEP_SECONDS: Final = 0.5
 
 
@@ -63,8 +68,8 @@ class Publisher:
         self._specs_of = specs_of
         self._address = link.address
         self._kept = KeptChannel(io, link, self)
-        self._channel: Any = None
-        self._connection: Any = None
+        self._channel: Channel | None = None
+        self._connection: Connection | None = None
         self._fault: str | None = None
         self._blocked: str | None = None
         self._declared: set[str] = set()
@@ -105,7 +110,7 @@ class Publisher:
 
     # On the I/O thread
 
-    def channel_open(self, channel: Any) -> None:
+    def channel_open(self, channel: Channel) -> None:
         """See `ChannelUser`."""
         self._tag = 0
         self._declared.clear()
@@ -130,7 +135,7 @@ class Publisher:
         self._fault = reason
         self._fail_waiting(reason)
 
-    def _ready(self, channel: Any) -> None:
+    def _ready(self, channel: Channel) -> None:
         self._channel = channel
         self._fault = None
         self._flush()
@@ -158,7 +163,7 @@ class Publisher:
             self._write(self._channel, self._waiting.popleft())
         self._watch()
 
-    def _write(self, channel: Any, publication: Publication) -> None:
+    def _write(self, channel: Channel, publication: Publication) -> None:
         if not publication.future.set_running_or_notify_cancel():
             return
         if publication.work_queue not in self._declared:
@@ -190,7 +195,7 @@ class Publisher:
             self._kept.proven()
             publication.future.set_result(None)
 
-    def _confirmed(self, frame: Any) -> None:
+    def _confirmed(self, frame: Method) -> None:
         method = frame.method
         tags = [method.delivery_tag]
         if method.multiple:
@@ -207,22 +212,29 @@ class Publisher:
             else:
                 publication.future.set_result(None)
 
-    def _returned(self, _channel: Any, method: Any, properties: BasicProperties, _: bytes) -> None:
-        """A queue is gone. It is declared anew with the next channel; until then all fail, since
-        which of several messages with the same id was returned cannot be told.
+    def _returned(
+        self, _channel: Channel, method: Basic.Return, properties: BasicProperties, _: bytes
+    ) -> None:
+        """A queue is gone; the next channel declares it anew. The server confirms even what it has
+        returned, and does so next: all that is under way fails before that, since which of several
+        messages with the same id came back cannot be told.
         """
         reason = (
             f"RabbitMQ at {self._address} has no queue {method.routing_key} any more for message "
             f"{properties.message_id or 'without id'} ({method.reply_text})"
         )
+        self._fail_under_way(reason)
         self._kept.renew(reason)
 
-    def _refusing(self, _connection: Any, frame: Any) -> None:
+    def _refusing(self, _connection: Connection, frame: Method) -> None:
         self._blocked = (
             f"RabbitMQ at {self._address} takes no messages for now ({frame.method.reason}); "
             "it needs free memory or disk"
         )
         self._fail_waiting(self._blocked)
+        soon = time.monotonic() + _BLOCKED_SECONDS  # it may pass at once
+        for each in [*self._unconfirmed.values(), *self._asking]:
+            each.deadline = min(each.deadline, soon)
 
     def _accepting(self, *_: object) -> None:
         self._blocked = None

@@ -15,7 +15,9 @@ since without one a message that is put back goes to the end of its queue:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
+
+from pika.channel import Channel
 
 from aimq.broker.failures import DELIVERY_SAFETY_NET
 from aimq.broker.topology import EXCHANGE, RetryStep, dead_queue
@@ -54,7 +56,7 @@ def nearest_step(steps: list[RetryStep], delay: float) -> RetryStep:
     return min(steps, key=lambda step: abs(step.delay_seconds - delay))
 
 
-def declare(channel: Any, specs: list[QueueSpec]) -> None:
+def declare(channel: Channel, specs: list[QueueSpec]) -> None:
     """Ask for exchange and queues without waiting for answers.
 
     What follows on the channel finds them there. A queue that exists with other arguments closes

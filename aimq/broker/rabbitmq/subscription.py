@@ -8,9 +8,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from pika import BasicProperties
+from pika.channel import Channel
+from pika.spec import Basic
 
 from aimq.broker.failures import DELIVERY_SAFETY_NET
 from aimq.broker.port import Delivery, Failure
@@ -38,7 +40,7 @@ _AGAIN_SECONDS: Final = 1.0
 class Held:
     """The handle of one delivery: which message of which channel, and what it came with."""
 
-    channel: object
+    channel: Channel | None
     tag: int
     properties: BasicProperties
     trail: Trail
@@ -81,8 +83,8 @@ class RabbitSubscription:
         self._outstanding = Outstanding()
         self._acking: deque[tuple[Held, Future[bool]]] = deque()
         self._condition = threading.Condition()  # of what follows
-        self._ready: deque[tuple[Any, BasicProperties, bytes]] = deque()
-        self._channel: Any = None
+        self._ready: deque[tuple[Basic.Deliver, BasicProperties, bytes]] = deque()
+        self._channel: Channel | None = None
         self._ack_asked = False
         self._closed = False
         io.submit(self._kept.open)
@@ -163,7 +165,7 @@ class RabbitSubscription:
         self.channel_lost("", connected=False)
 
     def _delivery(
-        self, channel: Any, method: Any, properties: BasicProperties, body: bytes
+        self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> Delivery:
         trail = read_trail(properties)
         return Delivery(
@@ -215,7 +217,7 @@ class RabbitSubscription:
 
     # On the I/O thread
 
-    def channel_open(self, channel: Any) -> None:
+    def channel_open(self, channel: Channel) -> None:
         """See `ChannelUser`."""
         if self._closed:
             self._kept.close()
@@ -236,14 +238,16 @@ class RabbitSubscription:
     def link_down(self, reason: str) -> None:
         """See `ChannelUser`. It comes back some time."""
 
-    def _consume(self, channel: Any) -> None:
+    def _consume(self, channel: Channel) -> None:
         if self._closed:
             return
         self._consumer_tag = channel.basic_consume(
             self._queue, self._arrived, callback=lambda _: self._kept.proven()
         )
 
-    def _arrived(self, channel: Any, method: Any, properties: BasicProperties, body: bytes) -> None:
+    def _arrived(
+        self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
+    ) -> None:
         with self._condition:
             if not self._closed and channel is self._channel:
                 self._outstanding.add(method.delivery_tag)
@@ -259,8 +263,10 @@ class RabbitSubscription:
         while self._acking:
             acked.append(self._acking.popleft())
         channel = self._channel
+        if channel is not None and not channel.is_open:
+            channel = None
         ours = [held.tag for held, _ in acked if held.channel is channel]
-        if ours and channel.is_open:
+        if ours and channel is not None:
             upto, rest = self._outstanding.settle(ours)
             if upto:
                 channel.basic_ack(upto, multiple=True)
@@ -279,9 +285,9 @@ class RabbitSubscription:
             self._if_open(held, lambda channel: channel.basic_nack(held.tag, requeue=True))
         )
 
-    def _if_open(self, held: Held, settle: Callable[[Any], None]) -> bool:
+    def _if_open(self, held: Held, settle: Callable[[Channel], None]) -> bool:
         channel = self._channel
-        if channel is None or held.channel is not channel or not channel.is_open:
+        if channel is None or not channel.is_open or held.channel is not channel:
             return False
         self._outstanding.remove(held.tag)
         settle(channel)

@@ -1,0 +1,172 @@
+"""A load generator that costs less than the servers it measures.
+
+Each connection is a raw asyncio protocol that writes one prepared request, waits for the whole
+answer and writes the next: no client library, no parsing beyond the status and the content length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from typing import cast
+from urllib.parse import urlsplit
+
+
+def request(url: str, body: bytes, headers: dict[str, str] | None = None) -> bytes:
+    """Return a POST request as bytes; JSON unless the headers say otherwise."""
+    parts = urlsplit(url)
+    lines = {
+        "Host": parts.netloc,
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        **(headers or {}),
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"POST {parts.path} HTTP/1.1\r\n{head}\r\n".encode() + body
+
+
+@dataclass
+class Outcome:
+    """What a run saw.
+
+    Attributes:
+        seconds: of the whole run.
+        statuses: how many answers of each status; 0: the connection broke.
+        latencies: seconds of each answer, by status.
+        bodies: answers in the order of the requests, when they were asked for.
+    """
+
+    seconds: float = 0.0
+    statuses: Counter[int] = field(default_factory=Counter)
+    latencies: dict[int, list[float]] = field(default_factory=dict)
+    bodies: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        """Answers with status 200 per second."""
+        return self.statuses[200] / self.seconds
+
+    def percentile(self, percent: float, status: int = 200) -> float:
+        """Return a latency percentile in milliseconds; NaN without such answers."""
+        ordered = sorted(self.latencies.get(status, []))
+        if not ordered:
+            return float("nan")
+        return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+async def run(
+    url: str,
+    requests: Sequence[bytes],
+    *,
+    total: int | None = None,
+    seconds: float | None = None,
+    connections: int = 1,
+    rate: float | None = None,
+    keep_bodies: bool = False,
+) -> Outcome:
+    """Send requests and wait for their answers.
+
+    Args:
+        requests: sent in turn, again and again.
+        total: how many in all; or
+        seconds: for how long.
+        connections: each has one request under way at a time.
+        rate: offered requests per second over all connections; unbounded by default.
+        keep_bodies: keep the answers, by the number of their request.
+    """
+    parts = urlsplit(url)
+    outcome = Outcome()
+    started = time.perf_counter()
+    until = started + seconds if seconds is not None else float("inf")
+    numbers = iter(range(total)) if total is not None else iter(range(1 << 62))
+    source = zip(numbers, islice(cycle(requests), total), strict=False)
+    loop = asyncio.get_running_loop()
+    due = _Pace(started, rate)
+    ends = []
+    for _ in range(connections):
+        _, protocol = await loop.create_connection(
+            lambda: _Connection(source, until, outcome, due, keep_bodies),
+            parts.hostname,
+            parts.port,
+        )
+        ends.append(protocol.ended)
+    await asyncio.gather(*ends)
+    outcome.seconds = time.perf_counter() - started
+    return outcome
+
+
+class _Pace:
+    """Says when the next request of an offered rate is due."""
+
+    def __init__(self, started: float, rate: float | None) -> None:
+        self._next = started
+        self._step = 1 / rate if rate else 0.0
+
+    def next(self) -> float:
+        self._next += self._step
+        return self._next if self._step else 0.0
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, source, until, outcome, pace, keep_bodies) -> None:  # noqa: ANN001 # private
+        self._source = source
+        self._until = until
+        self._outcome = outcome
+        self._pace = pace
+        self._keep = keep_bodies
+        self._loop = asyncio.get_running_loop()
+        self.ended = self._loop.create_future()
+        self._buffer = b""
+        self._number = -1
+        self._sent = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self._next()
+
+    def _next(self) -> None:
+        now = time.perf_counter()
+        self._number, content = next(self._source, (-1, b""))
+        if self._number < 0 or now >= self._until:
+            self._number = -1
+            self._transport.close()
+            return
+        due = self._pace.next()
+        if due > now:
+            self._loop.call_later(due - now, self._send, content)
+        else:
+            self._send(content)
+
+    def _send(self, content: bytes) -> None:
+        self._sent = time.perf_counter()
+        self._transport.write(content)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer = self._buffer + data if self._buffer else data
+        head = self._buffer.find(b"\r\n\r\n")
+        if head < 0:
+            return
+        at = self._buffer.find(b"ontent-", 0, head)
+        while self._buffer[at : at + 15].lower() != b"ontent-length: ":
+            at = self._buffer.find(b"ontent-", at + 1, head)
+        length = int(self._buffer[at + 15 : self._buffer.find(b"\r", at)])
+        if len(self._buffer) < head + 4 + length:
+            return
+        status = int(self._buffer[9:12])
+        taken = time.perf_counter() - self._sent
+        self._outcome.statuses[status] += 1
+        self._outcome.latencies.setdefault(status, []).append(taken)
+        if self._keep:
+            self._outcome.bodies[self._number] = self._buffer[head + 4 :]
+        self._buffer = b""
+        self._next()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 # asyncio's signature
+        if self._number >= 0:
+            self._outcome.statuses[0] += 1
+        if not self.ended.done():
+            self.ended.set_result(None)

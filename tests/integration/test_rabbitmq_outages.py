@@ -1,0 +1,302 @@
+"""What a broken connection, a killed server or a full one does to messages: real servers."""
+
+import threading
+import uuid
+from collections import Counter
+from concurrent.futures import wait
+
+import pika
+import pytest
+
+from aimq.broker.port import Failure
+from aimq.broker.rabbitmq import RabbitBroker, publisher
+from aimq.errors import BrokerUnavailable
+from aimq.messages import Kind, Message
+from aimq.settings import Settings
+from tests.proxy import Proxy
+
+pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(180)]
+
+PATIENCE = 60.0
+FAILURE = Failure(error="no answer", error_type="MlUnavailable")
+
+
+def message():
+    return Message(job_id=uuid.uuid4().hex, kind=Kind.PREDICTION)
+
+
+@pytest.fixture
+def queue():
+    return f"aimq.test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def connect(rabbitmq_vhost):
+    """Return a function that makes brokers, closed at the end."""
+    made = []
+
+    def make(url=rabbitmq_vhost, **settings):
+        settings = {"retry_base_seconds": 0.05, "retry_max_seconds": 0.2} | settings
+        made.append(RabbitBroker(Settings(broker_url=url, **settings)))
+        return made[-1]
+
+    yield make
+    for broker in made:
+        broker.close()
+
+
+@pytest.fixture
+def vhost(rabbitmq_vhost):
+    return rabbitmq_vhost.rpartition("/")[2]
+
+
+@pytest.fixture
+def proxy(rabbitmq_server):
+    with Proxy("127.0.0.1", rabbitmq_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxied(proxy, vhost):
+    """Return the address of the server behind the proxy."""
+    return f"amqp://guest:guest@127.0.0.1:{proxy.port}/{vhost}"
+
+
+def receive(subscription, count=1):
+    found = []
+    while len(found) < count:
+        came = subscription.receive(count - len(found), timeout=PATIENCE)
+        assert came, "nothing came"
+        found += came
+    return found
+
+
+def publish_until_confirmed(broker, queue, sent):
+    """Publish as the sweep does: again until it is confirmed."""
+    while True:
+        try:
+            return broker.publish(queue, sent).result(PATIENCE)
+        except BrokerUnavailable:
+            threading.Event().wait(0.1)
+
+
+def no_message_is_left(server, vhost, queue):
+    for _ in range(20):
+        left = {n: c for n, c in server.queues(vhost).items() if n.startswith(queue) and any(c)}
+        if not left:
+            return True
+    raise AssertionError(left)
+
+
+class Traffic:
+    """Publishes and consumes until told to stop; knows what was confirmed and what came."""
+
+    def __init__(self, publishing, consuming, queue):
+        self.confirmed = []
+        self.came = Counter()
+        self._stop = threading.Event()
+        self._publishing = publishing
+        self._queue = queue
+        self._subscription = consuming.subscribe(queue, prefetch=50)
+        self._threads = [
+            threading.Thread(target=self._publish),
+            threading.Thread(target=self._consume),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def reaches(self, count):
+        """Wait until so many messages have come."""
+        tick = threading.Event()
+        for _ in range(int(PATIENCE / 0.02)):
+            if len(self.came) >= count:
+                return
+            tick.wait(0.02)
+        raise AssertionError(f"{len(self.came)} came")
+
+    def finish(self):
+        self._stop.set()
+        self._threads[0].join(PATIENCE)
+        self.reaches(len(self.confirmed))
+        self._subscription.close()
+        self._threads[1].join(PATIENCE)
+
+    def _publish(self):
+        while not self._stop.is_set():
+            batch = [message() for _ in range(20)]
+            futures = {self._publishing.publish(self._queue, each): each for each in batch}
+            wait(futures, PATIENCE)
+            self.confirmed += [each.job_id for f, each in futures.items() if not f.exception()]
+            if any(future.exception() for future in futures):
+                self._stop.wait(0.05)
+
+    def _consume(self):
+        while deliveries := self._subscription.receive(20, timeout=PATIENCE):
+            for delivery in deliveries:
+                self.came[delivery.message_id] += 1
+                self._subscription.ack(delivery)
+
+
+def restart_by_force(server, _):
+    server.kill()
+    server.start()
+
+
+def restart(server, _):
+    server.stop()
+    server.start()
+
+
+def close_connections(server, _):
+    server.rabbitmqctl("close_all_connections", "test")
+
+
+def cut(_, proxy):
+    assert proxy.cut() >= 2
+
+
+@pytest.mark.parametrize("fault", [restart_by_force, restart, close_connections, cut])
+def test_what_was_confirmed_is_delivered_whatever_breaks(
+    fault, rabbitmq_server, proxy, proxied, vhost, connect, queue
+):
+    traffic = Traffic(connect(proxied), connect(proxied), queue)
+    traffic.reaches(100)
+
+    for _ in range(2):
+        fault(rabbitmq_server, proxy)
+        traffic.reaches(len(traffic.came) + 100)
+    traffic.finish()
+
+    assert set(traffic.confirmed) <= set(traffic.came)
+    assert no_message_is_left(rabbitmq_server, vhost, queue)
+
+
+def test_settling_a_delivery_from_before_the_break_is_false(connect, proxy, proxied, queue):
+    broker = connect(proxied)
+    for _ in range(3):
+        broker.publish(queue, message()).result(PATIENCE)
+    subscription = broker.subscribe(queue, prefetch=3)
+    old = receive(subscription, 3)
+
+    proxy.cut()
+    new = receive(subscription, 3)
+
+    assert [d.message_id for d in new] == [d.message_id for d in old]
+    assert all(delivery.redelivered for delivery in new)
+    assert subscription.ack(old[0]).result(PATIENCE) is False
+    assert subscription.retry(old[1], 0.1, FAILURE).result(PATIENCE) is False
+    assert subscription.hand_back(old[2]).result(PATIENCE) is False
+    assert [subscription.ack(delivery).result(PATIENCE) for delivery in new] == [True] * 3
+
+
+def test_publishing_while_the_server_is_away_fails_at_once_and_works_when_it_is_back(
+    connect, rabbitmq_server, queue
+):
+    broker = connect()
+    subscription = broker.subscribe(queue, prefetch=1)
+    broker.publish(queue, message()).result(PATIENCE)
+    subscription.ack(receive(subscription)[0])
+    rabbitmq_server.stop()
+    try:
+        with pytest.raises(BrokerUnavailable, match="cannot be reached"):
+            broker.publish(queue, message()).result(PATIENCE)
+        with pytest.raises(BrokerUnavailable, match="cannot be reached"):
+            broker.check()
+        with pytest.raises(BrokerUnavailable, match="cannot be reached"):
+            broker.counts(queue)
+    finally:
+        rabbitmq_server.start()
+
+    sent = message()
+    publish_until_confirmed(broker, queue, sent)
+
+    assert receive(subscription)[0].message_id == sent.job_id
+
+
+def test_a_broker_may_be_made_before_its_server_is_there(connect, rabbitmq_server, queue):
+    rabbitmq_server.stop()
+    try:
+        broker = connect()
+        subscription = broker.subscribe(queue, prefetch=1)
+        assert subscription.receive(timeout=0.3) == []
+    finally:
+        rabbitmq_server.start()
+    sent = message()
+    publish_until_confirmed(broker, queue, sent)
+
+    assert receive(subscription)[0].message_id == sent.job_id
+
+
+def test_a_server_that_falls_silent_fails_publishes_in_bounded_time(
+    connect, rabbitmq_server, queue, monkeypatch
+):
+    broker = connect()
+    broker.publish(queue, message()).result(PATIENCE)
+    monkeypatch.setattr(publisher, "CONFIRM_SECONDS", 0.5)
+    rabbitmq_server.pause()
+    try:
+        with pytest.raises(BrokerUnavailable, match="did not confirm"):
+            broker.publish(queue, message()).result(PATIENCE)
+    finally:
+        rabbitmq_server.resume()
+    monkeypatch.undo()
+
+    broker.publish(queue, message()).result(PATIENCE)
+
+
+def test_a_server_short_of_memory_fails_publishes_with_the_reason(connect, rabbitmq_server, queue):
+    broker = connect()
+    subscription = broker.subscribe(queue, prefetch=10)
+    broker.publish(queue, message()).result(PATIENCE)
+    (held,) = receive(subscription)
+    rabbitmq_server.rabbitmqctl("set_vm_memory_high_watermark", "0")
+    try:
+        with pytest.raises(BrokerUnavailable, match=r"takes no messages for now \(low on memory"):
+            broker.publish(queue, message()).result(PATIENCE)
+        with pytest.raises(BrokerUnavailable, match="takes no messages"):
+            broker.check()
+        assert broker.counts(queue).dead == 0, "questions are answered all the same"
+        buried = subscription.dead_letter(held, FAILURE)
+    finally:
+        rabbitmq_server.rabbitmqctl("set_vm_memory_high_watermark", "absolute", "1GB")
+
+    assert buried.result(PATIENCE) is True, "what could not be stored elsewhere was held on to"
+    publish_until_confirmed(broker, queue, message())
+    broker.check()
+    assert broker.counts(queue).dead == 1
+
+
+def test_a_job_longer_than_the_heartbeat_keeps_its_message(connect, rabbitmq_vhost, queue):
+    broker = connect(f"{rabbitmq_vhost}?heartbeat=1")
+    broker.publish(queue, message()).result(PATIENCE)
+    subscription = broker.subscribe(queue, prefetch=1)
+    (delivery,) = receive(subscription)
+
+    assert subscription.receive(timeout=4.0) == [], "the job takes four heartbeats"
+
+    assert subscription.ack(delivery).result(PATIENCE) is True
+    assert subscription.receive(timeout=0.3) == []
+
+
+def test_a_lost_queue_fails_the_publish_and_is_made_anew(connect, rabbitmq_vhost, queue):
+    broker = connect()
+    subscription = broker.subscribe(queue, prefetch=1)
+    broker.publish(queue, message()).result(PATIENCE)
+    subscription.ack(receive(subscription)[0]).result(PATIENCE)
+    with pika.BlockingConnection(pika.URLParameters(rabbitmq_vhost)) as connection:
+        connection.channel().queue_delete(queue)
+
+    sent = message()
+    publish_until_confirmed(broker, queue, sent)
+
+    assert receive(subscription)[0].message_id == sent.job_id
+
+
+def test_an_unroutable_message_is_not_confirmed(connect, rabbitmq_vhost, queue):
+    broker = connect()
+    broker.publish(queue, message()).result(PATIENCE)
+    with pika.BlockingConnection(pika.URLParameters(rabbitmq_vhost)) as connection:
+        connection.channel().queue_delete(queue)
+
+    with pytest.raises(BrokerUnavailable, match=f"no queue {queue} any more"):
+        broker.publish(queue, message()).result(PATIENCE)
