@@ -14,7 +14,11 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet --require-hashes
 SELF := $(PY) -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e .
 export PIP_ROOT_USER_ACTION := ignore
 
+<<<<<<< HEAD
 .PHONY: help demo up train test test-quick lint format bench bench-onnx bench-floor bench-overload clean services
+=======
+.PHONY: help demo up train test test-quick test-compose test-k8s lint format bench clean services
+>>>>>>> deploy
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -38,6 +42,12 @@ test: $(VENV)/.dev services ## Run every test, with coverage
 
 test-quick: $(VENV)/.dev ## Run the tests that start nothing heavy
 	@$(PY) -m pytest -q -m "not slow and not rabbitmq and not redis"
+
+test-compose: $(VENV)/.dev ## Build the image, run the compose file, score the sample (needs Docker)
+	@$(PY) -m pytest -q -p no:cacheprovider tests/deploy/compose_run.py
+
+test-k8s: $(VENV)/.dev ## Apply k8s/ to the current cluster, score the sample (needs a cluster with the image)
+	@$(PY) -m pytest -q -p no:cacheprovider tests/deploy/cluster_run.py
 
 lint: $(VENV)/.dev ## Check style, types and formatting
 	@$(PY) -m ruff check .
