@@ -14,11 +14,8 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet --require-hashes
 SELF := $(PY) -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e .
 export PIP_ROOT_USER_ACTION := ignore
 
-<<<<<<< HEAD
-.PHONY: help demo up train test test-quick lint format bench bench-onnx bench-floor bench-overload clean services
-=======
-.PHONY: help demo up train test test-quick test-compose test-k8s lint format bench clean services
->>>>>>> deploy
+# Every target with a description is a command, not a file.
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*## .*/\1/p' $(MAKEFILE_LIST))
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
