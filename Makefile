@@ -15,10 +15,10 @@ SELF := $(PY) -m pip --disable-pip-version-check install --quiet --no-deps --no-
 export PIP_ROOT_USER_ACTION := ignore
 
 # Every target with a description is a command, not a file.
-.PHONY: $(shell sed -nE 's/^([a-z-]+):.*## .*/\1/p' $(MAKEFILE_LIST))
+.PHONY: $(shell sed -nE 's/^([a-z0-9-]+):.*## .*/\1/p' $(MAKEFILE_LIST))
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
 
 demo: $(VENV)/.runtime ## Train if needed, start everything, score 1,000 rows, show them, stop
 	@$(AIMQ) train --if-missing
@@ -54,6 +54,10 @@ lint: $(VENV)/.dev ## Check style, types and formatting
 format: $(VENV)/.dev ## Format the code
 	@$(PY) -m ruff check --fix --quiet .
 	@$(PY) -m ruff format --quiet .
+
+chaos: $(VENV)/.dev services ## Kill services, servers and connections 200 times under load; nothing may be lost
+	@$(AIMQ) train --if-missing
+	@$(PY) -m benchmarks.chaos
 
 bench: $(VENV)/.dev ## Measure a spreadsheet from upload to downloaded result
 	@$(AIMQ) train --if-missing
