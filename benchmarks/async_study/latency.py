@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -45,6 +46,21 @@ def study(stage: Stage, clients: Iterable[int] = CLIENTS) -> list[Row]:
     return rows
 
 
+def medians(rows: Sequence[Row]) -> Row:
+    """Return the median of each figure of several rounds; errors and timeouts are added up."""
+
+    def over(name: str) -> float:
+        return statistics.median(getattr(row, name) for row in rows)
+
+    first = rows[0]
+    return Row(
+        first.endpoint, first.clients, sum(row.requests for row in rows),
+        over("first_p50"), over("first_p95"), over("first_p99"),
+        over("result_p50"), over("result_p95"),
+        sum(row.errors for row in rows), sum(row.timeouts for row in rows),
+    )  # fmt: skip
+
+
 def synchronous(stage: Stage, clients: int, requests: int) -> Row:
     """The endpoint that computes while the client waits: the first response is the result."""
     url = stage.system.url
@@ -61,9 +77,7 @@ def asynchronous(stage: Stage, clients: int, requests: int) -> Row:
     answers = asyncio.run(ask(url, [request] * requests, clients))
     ids = [json.loads(body)["request_id"] for body in ahead.bodies + answers.bodies]
     jobs = stage.finish(ids)[_AHEAD:]
-    took = [
-        (job.finished_at - job.created_at).total_seconds() for job in jobs if job.finished_at
-    ]
+    took = [(job.finished_at - job.created_at).total_seconds() for job in jobs if job.finished_at]
     failed = sum(job.status != "done" for job in jobs)
     return _row("asynchronous", clients, answers, took, failed)
 

@@ -12,7 +12,9 @@ from benchmarks.rivals.contender import RECORD, Contender, quorum, trivial, urls
 
 _broker_url, _store_url = urls()
 _queue = Queue(type=QueueType.QUORUM if quorum() else QueueType.CLASSIC)
-broker = AioPikaBroker(_broker_url, task_queues=[_queue]).with_result_backend(RedisAsyncResultBackend(_store_url))
+broker = AioPikaBroker(_broker_url, task_queues=[_queue]).with_result_backend(
+    RedisAsyncResultBackend(_store_url)
+)
 
 
 @broker.task
