@@ -28,7 +28,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from aimq.backoff import RetryPolicy
@@ -162,32 +162,67 @@ class Consumer:
         metrics.MESSAGES.labels("unknown", "giveup").inc()
 
     def _process_group(self, kind: Kind, group: list[_Held]) -> None:
+        """Work on messages side by side with other threads, and on suspects alone afterwards.
+
+        Whoever waits for the floor holds no claim: if the process dies meanwhile, only jobs that
+        were worked on count it as a crash, so that a poison message takes no other with it.
+        """
+        with self._shop.floor.shared():
+            claimed = self._claim(group)
+            fresh = [pair for pair in claimed if not pair[1].claim.crashes]
+            suspects = [pair for pair in claimed if pair[1].claim.crashes]
+            if fresh:
+                self._lay_down(suspects)
+                self._work(kind, fresh)
+        if len(claimed) == len(suspects) == 1 and self._at_once(kind, suspects[0]):
+            return
+        if not fresh:
+            self._lay_down(suspects)
+        for one, _ in suspects:
+            with self._shop.floor.alone():
+                for pair in self._claim([one]):
+                    self._suspect(kind, pair)
+
+    def _at_once(self, kind: Kind, pair: tuple[_Held, Work]) -> bool:
+        """Work on a suspect with the claim it has, if nobody else is on the floor."""
+        with self._shop.floor.alone_if_free() as free:
+            if free:
+                self._suspect(kind, pair)
+        return free
+
+    def _claim(self, group: list[_Held]) -> list[tuple[_Held, Work]]:
+        """Claim the jobs of messages; those of which that cannot be are settled."""
         shop = self._shop
         if self._stopping.is_set():
             for one in group:
                 self._subscription.hand_back(one.delivery)
-            return
+            return []
         try:
             answers = shop.store.claim(
                 [one.message.job_id for one in group], shop.owner, shop.lease_seconds
             )
         except AimqError as exc:
             self._store_away([one.delivery for one in group], exc)
-            return
+            return []
         self._store_failures = 0
-        fresh: list[tuple[_Held, Work]] = []
-        suspects: list[tuple[_Held, Work]] = []
+        claimed = []
         for one, answer in zip(group, answers, strict=True):
             if isinstance(answer, Refused):
                 self._refused(one, answer)
             else:
-                (suspects if answer.crashes else fresh).append((one, Work(answer, shop.store)))
-        claimed = [*fresh, *suspects]
-        with shop.leases.keep([work for _, work in claimed]), self._in_hand(claimed):
-            if fresh:
-                self._work(kind, fresh, shop.floor.shared())
-            for pair in suspects:
-                self._suspect(kind, pair)
+                claimed.append((one, Work(answer, shop.store)))
+        return claimed
+
+    def _lay_down(self, suspects: list[tuple[_Held, Work]]) -> None:
+        """Give claims back, keeping the messages. Where that fails they run out by themselves."""
+        if not suspects:
+            return
+        try:
+            self._shop.store.settle(
+                [Outcome(claim=work.claim, status=Status.QUEUED) for _, work in suspects]
+            )
+        except AimqError as exc:
+            logger.warning("Claims run out by themselves: %s", exc.detail)
 
     def _refused(self, one: _Held, refused: Refused) -> None:
         """Settle the message of a job that could not be claimed."""
@@ -207,24 +242,24 @@ class Consumer:
             self._subscription.postpone(delivery, delay)
 
     def _suspect(self, kind: Kind, pair: tuple[_Held, Work]) -> None:
-        """Work on a job that killed a worker before: alone, or not any more."""
+        """Work on a job that killed a worker before, or not any more."""
         given_up = verdict.on_crashes(pair[1].claim, self._shop.delivery_limit)
         if given_up is None:
-            self._work(kind, [pair], self._shop.floor.alone())
+            self._work(kind, [pair])
         else:
             self._settle([(pair[0], pair[1], given_up)])
 
-    def _work(
-        self, kind: Kind, pairs: list[tuple[_Held, Work]], floor: AbstractContextManager[None]
-    ) -> None:
-        with floor, metrics.ACTIVE.labels(kind).track_inprogress():
-            endings = self._handle(kind, [work for _, work in pairs])
-        self._settle(
-            [
-                (one, work, self._judge(one, ending))
-                for (one, work), ending in zip(pairs, endings, strict=True)
-            ]
-        )
+    def _work(self, kind: Kind, pairs: list[tuple[_Held, Work]]) -> None:
+        works = [work for _, work in pairs]
+        with self._shop.leases.keep(works), self._in_hand(pairs):
+            with metrics.ACTIVE.labels(kind).track_inprogress():
+                endings = self._handle(kind, works)
+            self._settle(
+                [
+                    (one, work, self._judge(one, ending))
+                    for (one, work), ending in zip(pairs, endings, strict=True)
+                ]
+            )
 
     @contextmanager
     def _in_hand(self, pairs: list[tuple[_Held, Work]]) -> Iterator[None]:

@@ -12,9 +12,9 @@ any other `AimqError`                 job failed, dead letter at once
 any other exception (a bug of ours)   as if retryable: it may have been a passing condition
 job killed its worker too often       job failed, dead letter
 message unreadable                    dead letter, unprocessable
-job unknown                           dead letter, unprocessable
+job never made, or expired            dead letter, unprocessable
 job failed already                    dead letter: whoever failed it died before moving the message
-job done or cancelled already         message forgotten
+job done, cancelled or deleted        message forgotten
 job held by another worker            message later again, uncounted
 ====================================  =======================================================
 """
@@ -130,14 +130,14 @@ def on_refusal(refused: Refused, job: Job | None) -> Forget | Postpone | GiveUp:
     """Decide on a message whose job could not be claimed.
 
     Args:
-        job: as the store has it now; needed when the reason is FINAL.
+        job: as the store has it now, None if it was deleted; needed when the reason is FINAL.
     """
     if refused.reason is Refusal.HELD:
         return Postpone(refused.retry_in + LEASE_MARGIN)
     if refused.reason is Refusal.UNKNOWN:
         return GiveUp(
             Failure(
-                error=f"There is no job {refused.job_id[:64]!r}: it was deleted or has expired.",
+                error=f"There is no job {refused.job_id[:64]!r}: it has expired, or never was.",
                 error_type="UnknownJob",
                 unprocessable=True,
             )

@@ -25,6 +25,7 @@ from interface import dead_letters, factorial, jobs, openapi, page, tasks, uploa
 from interface.background import forever
 from interface.context import Context
 from interface.guard import Guard
+from interface.orphans import delete_orphans
 from interface.predictions import Predict
 from interface.sweep import expire, sweep
 
@@ -93,7 +94,8 @@ def _lifespan(context: Context) -> Any:  # noqa: ANN401 # Starlette names no typ
             forever("schema of the ML service", context.schema.refresh, 5.0),
             forever("queue counts", context.backlog.refresh, 1.0),
             forever("sweep of unpublished jobs", partial(sweep, context), 1.0),
-            forever("deletion of expired jobs", partial(expire, context), 30.0),
+            forever("deletion of expired jobs", partial(expire, context), _janitor(context)),
+            forever("deletion of orphaned files", partial(delete_orphans, context), 3600.0),
         )
         tasks = [asyncio.create_task(coroutine) for coroutine in rounds]
         try:
@@ -110,6 +112,11 @@ def _lifespan(context: Context) -> Any:  # noqa: ANN401 # Starlette names no typ
             await asyncio.sleep(0)  # transports end in the loop's next round
 
     return lifespan
+
+
+def _janitor(context: Context) -> float:
+    """Return the seconds between two deletions: what has expired is not kept for much longer."""
+    return min(30.0, context.settings.result_ttl_seconds / 4)
 
 
 def _probes(context: Context) -> list[Route]:

@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 from starlette.types import Receive, Scope
 
-from aimq.errors import ClientError, TooLarge, UnsupportedMedia
+from aimq.errors import ClientError, Overloaded, TooLarge, UnsupportedMedia
 
 JSON: Final = "application/json"
 ARROW: Final = "application/vnd.apache.arrow.stream"
 
 _decoder: Final = msgspec.json.Decoder()
+
+
+class Budget:
+    """Bytes of large bodies held at one time. Belongs to the event loop."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """Yield a function that takes bytes; what it took is given back at the end.
+
+        It raises `Overloaded` when there are not as many left.
+        """
+        taken = 0
+
+        def take(amount: int) -> None:
+            nonlocal taken
+            if amount > self._left:
+                raise Overloaded("Too many large bodies are under way.", retry_after=1.0)
+            self._left -= amount
+            taken += amount
+
+        try:
+            yield take
+        finally:
+            self._left += taken
 
 
 class Disconnected(ClientError):
@@ -42,11 +71,14 @@ def media_type(scope: Scope) -> str:
     raise UnsupportedMedia(f"Content-Type {kind[:80]!r} is not read here: send {JSON} or {ARROW}.")
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+async def read_body(
+    scope: Scope, receive: Receive, limit: int, take: Callable[[int], None] | None = None
+) -> bytes:
     """Return the body.
 
     Args:
         limit: most bytes; what exceeds them is not read.
+        take: told of the bytes as they come; see `Budget.share`.
 
     Raises:
         TooLarge: over the limit, by its declared length or by what has come so far.
@@ -63,7 +95,10 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         return body
     received = bytearray()
     while message["type"] == "http.request":
-        received += message.get("body", b"")
+        chunk = message.get("body", b"")
+        if take is not None:
+            take(len(chunk))
+        received += chunk
         if len(received) > limit:
             raise _too_large(limit)
         if not message.get("more_body", False):

@@ -23,14 +23,22 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Reply(NamedTuple):
-    """What is answered. `headers` has everything but the content length."""
+    """What is answered.
+
+    Attributes:
+        headers: everything but the content length.
+        quick: the answer was to come within the latency target; those of large requests are not.
+    """
 
     body: bytes
     headers: Headers
     status: int = 200
+    quick: bool = True
 
 
 Handler = Callable[[Scope, Receive], Awaitable[Reply]]
+#: Writes an error, with headers of its own.
+ProblemWriter = Callable[[AimqError, dict[str, str]], Reply]
 
 
 class Admission(Protocol):
@@ -46,8 +54,12 @@ class Admission(Protocol):
         """
         ...
 
-    def leave(self, entered: float) -> float:
-        """Count the request as done; return the seconds it took."""
+    def leave(self, entered: float, *, quick: bool) -> float:
+        """Count the request as done; return the seconds it took.
+
+        Args:
+            quick: it was to be answered within the latency target; large ones are not.
+        """
         ...
 
     def headers(self, error: AimqError) -> dict[str, str]:
@@ -59,7 +71,7 @@ class Endpoint:
     """An ASGI application for one path and the method POST.
 
     Args:
-        problem: writes an error's document; a protocol of its own may have its own form.
+        problem: writes an error's document: `problem_reply`, or as another protocol has it.
     """
 
     def __init__(
@@ -67,12 +79,12 @@ class Endpoint:
         handler: Handler,
         admission: Admission,
         stats: RequestStats,
-        problem: Callable[[AimqError, dict[str, str]], Reply] | None = None,
+        problem: ProblemWriter,
     ) -> None:
         self._handler = handler
         self._admission = admission
         self._stats = stats
-        self._problem = problem or problem_reply
+        self._problem = problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -85,19 +97,20 @@ class Endpoint:
         try:
             reply = await self._handler(scope, receive)
         except Disconnected:
-            self._admission.leave(entered)
+            self._admission.leave(entered, quick=False)
             return
         except AimqError as exc:
-            reply = self._problem(exc, {})
+            reply = self._problem(exc, {})._replace(quick=False)
             if reply.status == InternalError.status:
                 logger.exception("%s failed", scope["path"])
         except Exception:
             logger.exception("%s failed", scope["path"])
-            reply = self._problem(InternalError(_UNEXPECTED), {})
+            reply = self._problem(InternalError(_UNEXPECTED), {})._replace(quick=False)
         except BaseException:
-            self._admission.leave(entered)
+            self._admission.leave(entered, quick=False)
             raise
-        self._stats.answered(reply.status, self._admission.leave(entered))
+        seconds = self._admission.leave(entered, quick=reply.quick)
+        self._stats.answered(reply.status, seconds)
         await _send(send, reply)
 
 

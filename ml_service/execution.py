@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from statistics import median
 from typing import Final
 
@@ -19,18 +21,38 @@ WARM_CALLS: Final = 30
 WARM_ROWS: Final = 64
 
 
-def ask(model: LoadedModel, served_by: str, matrix: Matrix) -> Answer:
-    """Ask a model, blocking. Raises what `LoadedModel.predict` raises.
+Ask = Callable[[Matrix], Answer]
+AskAsync = Callable[[Matrix], Awaitable[Answer]]
+
+
+def asking(model: LoadedModel, served_by: str) -> Ask:
+    """Return how to ask a model, blocking; it raises what `LoadedModel.predict` raises.
 
     Args:
         served_by: the runtime's name, for a model that does not say it itself.
     """
     if isinstance(model, AnsweringModel):
-        return model.answer(matrix)
-    return Answer(model.predict(matrix), served_by)
+        return model.answer
+    predict = model.predict
+    return lambda matrix: Answer(predict(matrix), served_by)
 
 
-def warm_up(model: LoadedModel, served_by: str, features: int, calls: int = WARM_CALLS) -> int:
+def awaiting(model: LoadedModel, served_by: str) -> AskAsync:
+    """Return how to ask a model without blocking the event loop."""
+    if isinstance(model, AnsweringModel):
+        return model.answer_async
+    ask = asking(model, served_by)
+    if not isinstance(model, AsyncModel):
+        return lambda matrix: asyncio.to_thread(ask, matrix)
+    predict_async = model.predict_async
+
+    async def awaited(matrix: Matrix) -> Answer:
+        return Answer(await predict_async(matrix), served_by)
+
+    return awaited
+
+
+def warm_up(model: LoadedModel, ask: Ask, features: int, calls: int = WARM_CALLS) -> int:
     """Ask the model until it is warm, and return how many rows it may answer on the event loop.
 
     Models that wait on a network may not, however fast they are today: 0. Others may answer as
@@ -40,23 +62,23 @@ def warm_up(model: LoadedModel, served_by: str, features: int, calls: int = WARM
         InternalError: an answer is not one finite number per row.
         AimqError: whatever the model raises.
     """
-    one = _median_seconds(model, served_by, np.zeros((1, features), np.float32), calls)
+    one = _median_seconds(ask, np.zeros((1, features), np.float32), calls)
     if isinstance(model, AnsweringModel | AsyncModel) or one > INLINE_SECONDS:
         return 0
-    many = _median_seconds(model, served_by, np.zeros((WARM_ROWS, features), np.float32), calls)
+    many = _median_seconds(ask, np.zeros((WARM_ROWS, features), np.float32), calls)
     per_row = max((many - one) / (WARM_ROWS - 1), one / WARM_ROWS)
     return max(1, int(INLINE_SECONDS / per_row))
 
 
-def _median_seconds(model: LoadedModel, served_by: str, matrix: Matrix, calls: int) -> float:
+def _median_seconds(ask: Ask, matrix: Matrix, calls: int) -> float:
     taken = []
     for _ in range(calls):
         started = time.perf_counter()
-        values = ask(model, served_by, matrix).values
+        answer = ask(matrix)
         taken.append(time.perf_counter() - started)
-        if values.shape != (len(matrix),) or not np.isfinite(values).all():
+        if answer.values.shape != (len(matrix),) or not np.isfinite(answer.values).all():
             raise InternalError(
-                f"{served_by} answered the warm-up with shape {values.shape}, or with what is no "
-                "finite number"
+                f"{answer.served_by} answered the warm-up with shape {answer.values.shape}, or "
+                "with what is no finite number"
             )
     return median(taken)

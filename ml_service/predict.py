@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import Executor
-from typing import Final, TypeVar, TypeVarTuple
+from typing import Final
 
 import numpy as np
 from starlette.types import Receive, Scope
 
 from aimq.settings import Settings
-from ml_service import bodies, columns, execution, records
+from ml_service import bodies, columns, records
+from ml_service.bodies import Budget
 from ml_service.catalogue import Catalogue
 from ml_service.endpoint import Reply
 from ml_service.metrics import ServiceMetrics
 from ml_service.runtimes.port import Answer, Matrix
-from ml_service.version import GroupModel, Version
-
-Ts = TypeVarTuple("Ts")
-T = TypeVar("T")
+from ml_service.threads import Threads
+from ml_service.version import ONNX, GroupModel, Version
 
 _JSON: Final = (b"content-type", b"application/json")
 _ARROW: Final = (b"content-type", bodies.ARROW.encode())
@@ -33,15 +29,17 @@ class Predict:
     Args:
         way: which models are asked: `ONNX` or `PICKLE`.
         threads: where everything runs that would hold the event loop up.
+        budget: bytes of Arrow streams held at one time, over all ways of asking.
     """
 
     def __init__(
         self,
         way: str,
         catalogue: Catalogue,
-        threads: Executor,
+        threads: Threads,
         metrics: ServiceMetrics,
         settings: Settings,
+        budget: Budget,
     ) -> None:
         self._way = way
         self._catalogue = catalogue
@@ -50,11 +48,14 @@ class Predict:
         self._max_json = settings.max_body_kb * 1024
         self._max_arrow = settings.max_upload_mb * 1024 * 1024
         self._max_rows = settings.max_rows
+        self._budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive) -> Reply:
         """Answer a request by what its body is."""
         if bodies.media_type(scope) == bodies.ARROW:
-            return await self._stream(await bodies.read_body(scope, receive, self._max_arrow))
+            with self._budget.share() as share:
+                body = await bodies.read_body(scope, receive, self._max_arrow, share)
+                return await self._stream(body)
         body = await bodies.read_body(scope, receive, self._max_json)
         value = bodies.decode_json(body)
         if isinstance(value, list):
@@ -67,43 +68,39 @@ class Predict:
         group_model = version.model(self._way, encoded.group)
         matrix = np.array([encoded.row], dtype=np.float32)
         if group_model.inline_rows:
-            answer = execution.ask(group_model.model, group_model.runtime, matrix)
+            answer = group_model.ask(matrix)
         else:
-            answer = await self._elsewhere(version, group_model, matrix)
+            answer = await self._awaited(version, group_model, matrix)
         self._metrics.predicted(self._way, answer.served_by, 1)
         body = records.encode_answer(version, encoded.group, answer)
-        return Reply(body, [_JSON, _served_by([answer.served_by])])
+        return Reply(body, [_JSON, _served_by([answer.served_by])], quick=self._way == ONNX)
 
-    async def _elsewhere(self, version: Version, group_model: GroupModel, matrix: Matrix) -> Answer:
+    async def _awaited(self, version: Version, group_model: GroupModel, matrix: Matrix) -> Answer:
         with version.held():
-            return await self._in_thread(
-                execution.ask, group_model.model, group_model.runtime, matrix
-            )
+            if group_model.batcher is not None:
+                return await group_model.batcher.predict(matrix)
+            return await self._threads.run(group_model.ask, matrix)
 
     async def _list(self, values: list[object]) -> Reply:
         with self._catalogue.using() as version:
-            inline = min(_LIST_INLINE, records.most_rows_inline(version, self._way))
+            inline = min(_LIST_INLINE, records.most_inline(version, self._way))
             if len(values) <= inline:
-                body, served = records.score_records(version, self._way, values)
+                body, served = records.score_list(version, self._way, values)
             else:
-                body, served = await self._in_thread(
-                    records.score_records, version, self._way, values
+                body, served = await self._threads.run(
+                    records.score_list, version, self._way, values
                 )
-        return Reply(body, [_JSON, _served_by(served)])
+        return Reply(body, [_JSON, _served_by(served)], quick=False)
 
     async def _stream(self, body: bytes) -> Reply:
         with self._catalogue.using() as version:
-            answer, served = await self._in_thread(self._score_stream, version, body)
-        return Reply(answer, [_ARROW, _served_by(served)])
+            answer, served = await self._threads.run(self._score_stream, version, body)
+        return Reply(answer, [_ARROW, _served_by(served)], quick=False)
 
     def _score_stream(self, version: Version, body: bytes) -> tuple[bytes, list[str]]:
         frame = columns.read_stream(body, version, self._max_rows)
         scored = columns.score(version, self._way, frame)
         return columns.write_stream(version, scored), list(scored.served_by)
-
-    async def _in_thread(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, call, *args)
 
 
 def _served_by(runtimes: list[str]) -> tuple[bytes, bytes]:

@@ -17,6 +17,8 @@ from aimq.errors import AimqError, Invalid, ModelRefused
 from aimq.published import Manifest
 from aimq.schema import RecordEncoder, Schema, load_schema
 from ml_service import execution
+from ml_service.batching import Batcher
+from ml_service.execution import Ask
 from ml_service.runtimes.port import LoadedModel, ModelFile, ModelRuntime
 
 logger = logging.getLogger(__name__)
@@ -34,17 +36,22 @@ class GroupModel:
     """A warm model of one group on one runtime.
 
     Attributes:
+        ask: asks it, blocking.
         runtime: the runtime's name.
         inline_rows: most rows it may answer on the event loop; 0: none.
         file: the published file.
         bytes: size of the file.
+        batcher: how single records are asked for that may not be on the event loop; none for
+            pickles, which are loaded for every request.
     """
 
     model: LoadedModel
+    ask: Ask
     runtime: str
     inline_rows: int
     file: ModelFile
     bytes: int
+    batcher: Batcher | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -180,7 +187,8 @@ def _load(
     )
     model = runtime.load(file)
     try:
-        rows = execution.warm_up(model, runtime.name, file.features, _WARM_CALLS[way])
+        ask = execution.asking(model, runtime.name)
+        rows = execution.warm_up(model, ask, file.features, _WARM_CALLS[way])
     except AimqError as exc:
         model.close()
         if exc.retryable:
@@ -188,10 +196,12 @@ def _load(
         raise ModelRefused(f"{path}: failed its warm-up: {exc.detail}") from exc
     return GroupModel(
         model=model,
+        ask=ask,
         runtime=runtime.name,
         inline_rows=0 if way == PICKLE else rows,  # the disk is never read on the event loop
         file=file,
         bytes=path.stat().st_size,
+        batcher=None if way == PICKLE else Batcher(execution.awaiting(model, runtime.name)),
     )
 
 

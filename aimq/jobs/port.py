@@ -19,9 +19,9 @@ class Refusal(Enum):
     """Why a job could not be claimed."""
 
     UNKNOWN = "unknown"
-    """No such job: deleted or expired. Forget the message."""
+    """No such job: never made, or expired. The message cannot be worked on."""
     FINAL = "final"
-    """Done, failed or cancelled already. Forget the message."""
+    """Done, failed, cancelled or deleted already. The message has nothing left to do."""
     HELD = "held"
     """Another worker's claim has not run out. Come back later."""
 
@@ -105,7 +105,8 @@ class JobStore(Protocol):
         """Try to begin work on jobs; one answer per id, in order.
 
         A claim sets status processing, counts an attempt, and holds for `lease` seconds unless
-        renewed. Of concurrent callers one gets it. A job cancelled while queued is FINAL.
+        renewed. Of concurrent callers one gets it. A job cancelled or deleted while queued is
+        FINAL.
         """
         ...
 
@@ -148,7 +149,11 @@ class JobStore(Protocol):
         ...
 
     def delete(self, job_id: str) -> bool:
-        """Forget a job. False when unknown."""
+        """Forget a job. False when unknown.
+
+        Until the job would have expired, its id is remembered, and nothing else of it: a message
+        still under way is then told from one of a job that never was (see `claim`).
+        """
         ...
 
     def delete_all(self, job_ids: Sequence[str]) -> None:

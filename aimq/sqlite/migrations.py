@@ -14,6 +14,8 @@ change the tables, append a migration; never change one that was released.
 ``job``: one row per job (`aimq.jobs.job.Job`), its claim, and ``change``, the number of its latest
 change, for those who watch. Times are whole microseconds since 1970, UTC.
 
+``tombstone``: ids of deleted jobs, until they would have expired.
+
 ``counter`` gives out positions and change numbers; ``listener`` says whom to wake (`bell`).
 """
 
@@ -97,7 +99,12 @@ _VERSION_1: Final = (
        WHERE idempotency_key IS NOT NULL""",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_VERSION_1,)
+_VERSION_2: Final = (
+    "CREATE TABLE tombstone (job_id TEXT PRIMARY KEY, expires_at INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX tombstone_expires ON tombstone (expires_at)",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_VERSION_1, _VERSION_2)
 
 
 def migrate(connection: sqlite3.Connection, name: str) -> None:

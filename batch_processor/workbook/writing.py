@@ -6,6 +6,7 @@ sheet with a column of mixed cells is written row by row instead, which is slowe
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -14,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import rustpy_xlsxwriter as xlsx
 
+from batch_processor.workbook.integers import copy_with_integers
 from batch_processor.workbook.sheet import Sheet
 
 #: Excel's limit, in characters.
@@ -37,12 +39,14 @@ def write_workbook(sheet: Sheet, target: Path | BinaryIO) -> None:
     cells = [_cells(sheet.frame[place]) for place in range(len(sheet.headers))]
     columns = [column for column, _ in cells]
     mixed = any(column.dtype == object for column in columns)
-    xlsx.write_worksheet(
-        _records(sheet.headers, columns) if mixed else _table(sheet.headers, columns),
-        target,
-        sheet_name=sheet.name,
-        column_formats=_formats(sheet.headers, [number_format for _, number_format in cells]),
-    )
+    with tempfile.TemporaryFile() as draft:
+        xlsx.write_worksheet(
+            _records(sheet.headers, columns) if mixed else _table(sheet.headers, columns),
+            draft,
+            sheet_name=sheet.name,
+            column_formats=_formats(sheet.headers, [number_format for _, number_format in cells]),
+        )
+        copy_with_integers(draft, target)
 
 
 _Formats = dict[str, xlsx.Format] | list[xlsx.Format] | None

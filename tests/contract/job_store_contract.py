@@ -530,6 +530,23 @@ class JobStoreContract:
         assert store.get(job_id) is None
         assert store.delete(job_id) is False
 
+    @pytest.mark.parametrize("status", [Status.QUEUED, Status.RETRYING, Status.DONE])
+    def test_the_message_of_a_deleted_job_has_nothing_left_to_do(self, store, other, status):
+        job, kept = spreadsheet(status=status), spreadsheet()
+        store.create([job, kept])
+        store.delete(job.job_id)
+        deleted, unknown, free = other.claim([job.job_id, new_job_id(), kept.job_id], "w", LONG)
+        assert deleted == Refused(job_id=job.job_id, reason=Refusal.FINAL)
+        assert isinstance(unknown, Refused)
+        assert unknown.reason is Refusal.UNKNOWN
+        assert isinstance(free, Claim)
+
+    def test_a_job_that_expired_before_it_was_deleted_is_not_remembered(self, short_lived):
+        (job,) = short_lived.create([aged(61)])
+        short_lived.delete(job.job_id)
+        (refused,) = short_lived.claim([job.job_id], "worker", LONG)
+        assert refused == Refused(job_id=job.job_id, reason=Refusal.UNKNOWN)
+
     # expiry
 
     def test_an_expired_job_is_gone_and_its_files_are_to_be_deleted(self, store, short_lived):

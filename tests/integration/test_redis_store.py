@@ -319,11 +319,14 @@ def test_a_damaged_record_stops_neither_the_watch_nor_the_server(admin, store, c
     assert damaged.job_id in caplog.text
 
 
-def test_a_record_lives_no_longer_than_its_time_and_leaves_nothing_once_deleted(admin, store):
+def test_a_record_lives_no_longer_than_its_time_and_leaves_but_its_id_once_deleted(admin, store):
     job = made(store)
-    assert 0 < admin.pttl(f"aimq:job:{job.job_id}") <= 604_800_000
+    left = admin.pttl(f"aimq:job:{job.job_id}")
+    assert 0 < left <= 604_800_000
     store.delete(job.job_id)
-    assert set(admin.keys("*")) <= {b"aimq:tick", b"aimq:check"}
+    gone = f"aimq:gone:{job.job_id}".encode()
+    assert set(admin.keys("*")) <= {b"aimq:tick", b"aimq:check", gone}
+    assert 0 < admin.pttl(gone) <= left
 
 
 def test_an_outcome_that_is_none_is_refused(store):

@@ -11,7 +11,7 @@ for at = 3, #ARGV, 2 do
   local status, held_until = was[1], tonumber(was[3] or '0')
   local answer
   if not status then
-    answer = { 'unknown' }
+    answer = { redis.call('EXISTS', gone(id)) == 1 and 'final' or 'unknown' }
   elseif final[status] then
     answer = { 'final' }
   elseif was[2] == token then

@@ -1,6 +1,8 @@
 -- ARGV: ids. Returns how many of them were there, expired or not.
 local deleted = 0
 for _, id in ipairs(ARGV) do
+  local left = redis.call('PTTL', key_of(id))
+  if left > 0 then redis.call('SET', gone(id), '', 'PX', left) end
   local there = redis.call('DEL', key_of(id)) + redis.call('ZREM', 'aimq:expiry', id)
   if there > 0 then
     for _, status in ipairs({ 'queued', 'processing', 'retrying', 'done', 'failed', 'cancelled' }) do

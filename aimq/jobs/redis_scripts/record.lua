@@ -4,6 +4,7 @@
 --                       token, until, owner  the claim in force, its lease's end
 --                       crashes              claims whose lease ran out
 --                       settled              the call that ended the last claim
+-- aimq:gone:<id>        empty, of a job that was deleted, until it would have expired
 -- aimq:status:<status>  sorted set of ids by time of creation; a job is in one of them
 -- aimq:expiry           sorted set of ids by the time from which their files are to be deleted
 -- aimq:unpublished      sorted set of ids whose message the broker has not confirmed, by creation
@@ -22,6 +23,7 @@ local final = { done = true, failed = true, cancelled = true }
 
 local function text(number) return string.format('%.0f', number) end
 local function key_of(id) return 'aimq:job:' .. id end
+local function gone(id) return 'aimq:gone:' .. id end
 local function index(status) return 'aimq:status:' .. status end
 
 local tick = nil

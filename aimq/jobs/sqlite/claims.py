@@ -12,7 +12,7 @@ import msgspec
 
 from aimq.jobs.job import FINAL, Status
 from aimq.jobs.port import Claim, Outcome, Refusal, Refused
-from aimq.jobs.sqlite import rows
+from aimq.jobs.sqlite import rows, tombstones
 from aimq.sqlite.times import MICRO
 from aimq.sqlite.writer import Transaction
 
@@ -33,7 +33,8 @@ def claim(
         ).fetchone()
     )
     if not row:
-        return Refused(job_id=job_id, reason=Refusal.UNKNOWN)
+        gone = tombstones.has(tx, job_id, now)
+        return Refused(job_id=job_id, reason=Refusal.FINAL if gone else Refusal.UNKNOWN)
     status, lease_until, crashes = Status(row[0]), row[1], row[2]
     if status in FINAL:
         return Refused(job_id=job_id, reason=Refusal.FINAL)

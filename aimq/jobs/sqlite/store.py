@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from aimq.errors import StoreUnavailable
 from aimq.jobs.job import Job, Status
 from aimq.jobs.port import Claim, Outcome, Refused
-from aimq.jobs.sqlite import claims, rows
+from aimq.jobs.sqlite import claims, rows, tombstones
 from aimq.jobs.sqlite.rows import SUMMARY, WHOLE, to_job
 from aimq.jobs.sqlite.watch import Watch
 from aimq.settings import Settings
@@ -184,9 +184,17 @@ class SqliteStore:
         """See the port."""
         if not rows.sound(job_id):
             return False
-        return self._database.write(
-            lambda tx: bool(tx.execute("DELETE FROM job WHERE job_id = ?", (job_id,)).rowcount)
-        )
+
+        def delete(tx: Transaction) -> bool:
+            row = tx.execute(
+                "DELETE FROM job WHERE job_id = ? RETURNING created_at", (job_id,)
+            ).fetchone()
+            if row is None:
+                return False
+            tombstones.leave(tx, job_id, row[0] + self._ttl_us, now_us())
+            return True
+
+        return self._database.write(delete)
 
     def delete_all(self, job_ids: Sequence[str]) -> None:
         """See the port."""

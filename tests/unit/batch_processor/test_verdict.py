@@ -114,6 +114,11 @@ def test_a_message_of_a_job_that_has_ended_is_forgotten(status):
     assert verdict.on_refusal(refused, job) == Forget()
 
 
+def test_a_message_of_a_deleted_job_is_forgotten():
+    refused = Refused(job_id="deleted", reason=Refusal.FINAL)
+    assert verdict.on_refusal(refused, None) == Forget()
+
+
 def test_a_message_of_a_failed_job_goes_to_the_dead_letters_with_the_jobs_error():
     job = Job(kind=Kind.SPREADSHEET, status=Status.FAILED, error="No column doors.")
     decided = verdict.on_refusal(Refused(job_id=job.job_id, reason=Refusal.FINAL), job)

@@ -1,6 +1,8 @@
 """What a cell is when it is read, and that it is the same when it has been written again."""
 
 import datetime as dt
+import re
+import zipfile
 
 import openpyxl
 import pandas as pd
@@ -69,6 +71,33 @@ COLUMNS = {
 def test_a_column_comes_back_as_it_was(name, tmp_path):
     given_rows = [[name, "key"], *([value, n] for n, value in enumerate(COLUMNS[name]))]
     assert again(book(tmp_path / "in.xlsx", *given_rows), tmp_path) == given_rows
+
+
+def kinds(rows):
+    return [[type(value) for value in row] for row in rows]
+
+
+@pytest.mark.parametrize("name", ["numbers", "some empty", "numbers and text", "all sorts"])
+def test_whole_numbers_come_back_as_whole_numbers(name, tmp_path):
+    given_rows = [[name, "key"], *([value, n] for n, value in enumerate(COLUMNS[name]))]
+    back = again(book(tmp_path / "in.xlsx", *given_rows), tmp_path)
+    assert kinds(back) == kinds(given_rows)
+
+
+def test_digits_and_dots_in_text_are_left_alone(tmp_path):
+    words = ["1.0", "1.0</v>", "<v>2.0</v>", "&lt;v&gt;3.0&lt;/v&gt;", "]]>4.0</v>"]
+    given_rows = [[".0</v>", "n"], *([word, 2**53 - n] for n, word in enumerate(words))]
+    back = again(book(tmp_path / "in.xlsx", *given_rows), tmp_path)
+    assert (back, kinds(back)) == (given_rows, kinds(given_rows))
+
+
+def test_whole_numbers_are_whole_however_large_the_sheet_is(tmp_path):
+    frame = pd.DataFrame({0: [float(n) for n in range(60_000)], 1: "x" * 40})
+    write_workbook(Sheet("S", ["n", "t"], frame), tmp_path / "out.xlsx")
+    with zipfile.ZipFile(tmp_path / "out.xlsx") as archive:
+        sheet = archive.read("xl/worksheets/sheet1.xml")
+        assert archive.testzip() is None
+    assert re.findall(rb"<v>(.*?)</v>", sheet) == [b"%d" % n for n in range(60_000)]
 
 
 def test_all_columns_side_by_side_come_back_as_they_were(tmp_path):

@@ -1,0 +1,90 @@
+"""How much is let in, by how well it is going: additive increase, multiplicative decrease.
+
+Pure policy. The scheme is that of TCP's congestion control (Chiu and Jain, "Analysis of the
+Increase and Decrease Algorithms for Congestion Avoidance in Computer Networks", 1989): what is let
+in grows by a fixed step while the service is well and is used, and shrinks by a fixed factor as
+soon as it is not, which makes it settle near what can be served in time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What was seen since the last look.
+
+    Attributes:
+        latency: time of the slow ones among the quick answers, in seconds; 0 without any.
+        lag: time of the slow ones among the turns of the event loop, in seconds: what a request
+            waits before it is seen.
+        waiting: most requests under way at one time.
+    """
+
+    latency: float
+    lag: float
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What is let in.
+
+    Attributes:
+        share: part of the configured rate that a client may use, above 0 and up to 1.
+        concurrency: most requests under way at one time.
+    """
+
+    share: float
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aimd:
+    """The policy.
+
+    Attributes:
+        target: latency that is not to be exceeded, in seconds; a turn of the event loop may take
+            half of it.
+        least: the limits never fall below these,
+        most: nor rise above these.
+        share_step: added to the share at each healthy look.
+        concurrency_step: added to the concurrency bound at each healthy look.
+        decrease: both are multiplied by this at an unhealthy look; between 0 and 1.
+    """
+
+    target: float
+    least: Limits = Limits(share=0.05, concurrency=64)
+    most: Limits = Limits(share=1.0, concurrency=512)
+    share_step: float = 0.05
+    concurrency_step: int = 4
+    decrease: float = 0.7
+
+    def start(self) -> Limits:
+        """Return the limits of a service of which nothing is known yet."""
+        return replace(self.most, concurrency=max(self.least.concurrency, 128))
+
+    def healthy(self, health: Health) -> bool:
+        """Tell whether what was seen is within the target, or is not for want of limits.
+
+        Where no two requests were under way at a time, letting in fewer makes none faster: a
+        model was being loaded, or a neighbour had the processor.
+        """
+        if health.waiting <= 1:
+            return True
+        return health.latency <= self.target and health.lag <= self.target / 2
+
+    def next(self, now: Limits, health: Health) -> Limits:
+        """Return the limits that follow from what was seen under the limits `now`."""
+        if not self.healthy(health):
+            return Limits(
+                share=max(self.least.share, now.share * self.decrease),
+                concurrency=max(self.least.concurrency, int(now.concurrency * self.decrease)),
+            )
+        used = 2 * health.waiting >= now.concurrency  # a bound that nobody reaches proves nothing
+        step = self.concurrency_step if used or now.concurrency < self.start().concurrency else 0
+        return Limits(
+            share=min(self.most.share, now.share + self.share_step),
+            concurrency=min(self.most.concurrency, now.concurrency + step),
+        )
