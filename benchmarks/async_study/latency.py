@@ -50,7 +50,7 @@ def medians(rows: Sequence[Row]) -> Row:
     """Return the median of each figure of several rounds; errors and timeouts are added up."""
 
     def over(name: str) -> float:
-        return statistics.median(getattr(row, name) for row in rows)
+        return float(statistics.median(getattr(row, name) for row in rows))
 
     first = rows[0]
     return Row(

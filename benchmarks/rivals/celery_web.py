@@ -1,4 +1,4 @@
-"""The usual way: a FastAPI endpoint that hands a prediction to Celery, whose task asks the ML service.
+"""The usual way: FastAPI hands a prediction to Celery, whose task asks the ML service.
 
 As durable as Celery gets: publisher confirms, acks after the work, results in Redis. The task keeps
 its connection to the ML service open between calls.
