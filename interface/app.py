@@ -55,6 +55,7 @@ def create_app(
     predict = Predict(ml, context.metrics, settings.max_body_kb * _KIB)
     app.router.routes.insert(0, Route("/predict", predict, methods=["POST"]))
     app.router.routes.insert(0, Route(tasks.PATH, tasks.PredictAsync(context), methods=["POST"]))
+    app.router.routes.insert(0, factorial.route(context))
     app.router.routes.extend(_probes(context))
     app.router.routes.extend(page.routes(context))
     for module in (uploads, jobs, tasks, factorial, dead_letters):
@@ -159,5 +160,6 @@ def _openapi(app: FastAPI, context: Context) -> dict[str, Any]:
     """Return the document, with the route FastAPI does not see and the present schema in it."""
     document = FastAPI.openapi(app)
     document["paths"]["/predict"] = openapi.predict_path(context.schema.schema)
+    document["paths"][factorial.PATH] = openapi.factorial_path()
     document["paths"][tasks.PATH] = openapi.predict_async_path(context.schema.schema)
     return document
