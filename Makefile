@@ -14,7 +14,8 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet --require-hashes
 SELF := $(PY) -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e .
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help demo up train test test-quick lint format bench chaos clean services
+.PHONY: help demo up train test test-quick test-compose test-k8s lint format bench bench-onnx bench-floor \
+	bench-overload chaos clean services
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -39,6 +40,12 @@ test: $(VENV)/.dev services ## Run every test, with coverage
 test-quick: $(VENV)/.dev ## Run the tests that start nothing heavy
 	@$(PY) -m pytest -q -m "not slow and not rabbitmq and not redis"
 
+test-compose: $(VENV)/.dev ## Build the image, run the compose file, score the sample (needs Docker)
+	@$(PY) -m pytest -q -p no:cacheprovider tests/deploy/compose_run.py
+
+test-k8s: $(VENV)/.dev ## Apply k8s/ to the current cluster, score the sample (needs a cluster with the image)
+	@$(PY) -m pytest -q -p no:cacheprovider tests/deploy/cluster_run.py
+
 lint: $(VENV)/.dev ## Check style, types and formatting
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
@@ -55,6 +62,18 @@ chaos: $(VENV)/.dev services ## Kill services, servers and connections 200 times
 bench: $(VENV)/.dev ## Measure a spreadsheet from upload to downloaded result
 	@$(AIMQ) train --if-missing
 	@$(PY) -m benchmarks.upload
+
+bench-onnx: $(VENV)/.dev ## Measure the cached ONNX models against pickles loaded from disk
+	@$(AIMQ) train --if-missing
+	@$(PY) -m benchmarks.onnx_pickle
+
+bench-floor: $(VENV)/.dev ## Measure the ML service against an empty endpoint and bare sessions
+	@$(AIMQ) train --if-missing
+	@$(PY) -m benchmarks.floor
+
+bench-overload: $(VENV)/.dev ## Measure the ML service under ten times what it can serve
+	@$(AIMQ) train --if-missing
+	@$(PY) -m benchmarks.overload
 
 clean: ## Remove everything that was made: environment, models, data, results
 	rm -rf $(VENV) data results build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

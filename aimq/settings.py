@@ -51,7 +51,8 @@ class Settings(BaseSettings):
     store_url: str = Field(default="", repr=False)
     """``sqlite:///…`` (default: ``<data>/aimq.db``) or ``redis://host:6379/0``."""
     files_url: str = ""
-    """``file://…`` (default: ``<data>/files``) or any fsspec URL."""
+    """``file://…`` (default: ``<data>/files``) or any fsspec URL. Of this installation alone: files
+    that no job of its store names are deleted after a day."""
     redisai_url: str = Field(default="", repr=False)
     """``redis://host:6379/0`` of a RedisAI server; empty: in-process ONNX Runtime."""
     redisai_connect_seconds: Seconds = 0.5
@@ -207,6 +208,17 @@ class Settings(BaseSettings):
                     "own, or AIMQ_ENVIRONMENT=development on a machine of your own."
                 )
 
+    def refuse_missing_secrets(self) -> None:
+        """Raise `SettingsError` in production when callers need a key and the services have none.
+
+        The ML service would refuse its own colleagues, one request at a time.
+        """
+        if self.environment != "development" and self.api_keys and not self.internal_token:
+            raise SettingsError(
+                f"{PREFIX}INTERNAL_TOKEN is not set. With {PREFIX}API_KEYS the services need it to "
+                "call each other: set one secret, the same for all of them."
+            )
+
     def refuse_open_door(self, host: str) -> None:
         """Raise `SettingsError` when `host` is reachable from outside and no API key is set."""
         if self.api_keys or self.allow_open or is_loopback(host):
@@ -246,6 +258,7 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as exc:
         raise SettingsError(_first_problem(exc)) from None
     settings.refuse_example_secrets()
+    settings.refuse_missing_secrets()
     return settings
 
 

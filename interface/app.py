@@ -25,6 +25,7 @@ from interface import dead_letters, factorial, jobs, openapi, page, tasks, uploa
 from interface.background import forever
 from interface.context import Context
 from interface.guard import Guard
+from interface.orphans import delete_orphans
 from interface.predictions import Predict
 from interface.sweep import expire, sweep
 
@@ -94,6 +95,7 @@ def _lifespan(context: Context) -> Any:  # noqa: ANN401 # Starlette names no typ
             forever("queue counts", context.backlog.refresh, 1.0),
             forever("sweep of unpublished jobs", partial(sweep, context), 1.0),
             forever("deletion of expired jobs", partial(expire, context), 30.0),
+            forever("deletion of orphaned files", partial(delete_orphans, context), 3600.0),
         )
         tasks = [asyncio.create_task(coroutine) for coroutine in rounds]
         try:

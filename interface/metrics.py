@@ -32,6 +32,9 @@ class Metrics:
             "aimq_messages_swept", "Messages published by the sweep", registry=registry
         )
         self.expired = Counter("aimq_jobs_expired", "Jobs deleted at their age", registry=registry)
+        self.orphans = Counter(
+            "aimq_files_orphaned", "Files deleted that no job named", registry=registry
+        )
         self.watchers = Gauge(
             "aimq_event_watchers", "WebSockets that watch a job", registry=registry
         )

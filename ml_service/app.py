@@ -20,7 +20,7 @@ from aimq.http import probes, problems
 from aimq.http.serve import address, bind, serve
 from aimq.settings import Settings
 from aimq.telemetry import configure_logging
-from ml_service import models, openapi, v2
+from ml_service import factorial, models, openapi, v2
 from ml_service.access import Access
 from ml_service.admission import Gate
 from ml_service.bodies import Budget
@@ -98,6 +98,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     rates = ClientRates(settings.rate_limit, _rate_storage(settings), counting)
     gate = Gate(access, rates, Aimd(target=settings.latency_target_ms / 1000), registry)
 
+    simulated = factorial.FactorialModel(settings)
     threads = Threads(settings.concurrency, gate.aside)
     budget = Budget(_HELD_BODIES * settings.max_upload_mb * 1024 * 1024)
 
@@ -105,6 +106,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with catalogue.running(), gate.running():
             yield
+        simulated.close()
         await asyncio.to_thread(threads.close)
         await asyncio.to_thread(counting.shutdown)
 
@@ -131,6 +133,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     app.include_router(v2.routes(catalogue, settings))
     problems.install(app)
     app.include_router(models.routes(catalogue, access))
+    app.include_router(factorial.routes(simulated, access))
     app.router.routes.extend(probes.routes({"models": catalogue.check}, registry))
     return app
 

@@ -88,13 +88,21 @@ class LocalFiles:
         with writing(str(self._root)), suppress(NotADirectoryError):
             self._path(key).unlink(missing_ok=True)
 
-    def keys(self, prefix: str) -> Iterator[str]:
+    def keys(self, prefix: str, older_than: float = 0.0) -> Iterator[str]:
         """See `FileStore.keys`."""
         folder = self._path(prefix)
         with writing(str(self._root), "listed"):
             for at, _, names in os.walk(folder):
-                for name in names:
-                    yield (Path(at) / name).relative_to(self._root).as_posix()
+                for path in (Path(at) / name for name in names):
+                    if not older_than or self._age(path) > older_than:
+                        yield path.relative_to(self._root).as_posix()
+
+    def _age(self, path: Path) -> float:
+        """Return the seconds since a file was put, 0 if it is gone."""
+        try:
+            return self._clock() - path.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def check(self) -> None:
         """See `FileStore.check`."""

@@ -154,12 +154,26 @@ class ObjectFiles:
         with writing(self._shown), suppress(FileNotFoundError, NotADirectoryError):
             self._fs.rm_file(path)
 
-    def keys(self, prefix: str) -> Iterator[str]:
+    def keys(self, prefix: str, older_than: float = 0.0) -> Iterator[str]:
         """See `FileStore.keys`."""
         path = self._path(prefix)
         with writing(self._shown, "listed"), suppress(FileNotFoundError):
             skipped = len(self._root) + 1
-            yield from (found[skipped:] for found in self._fs.find(path) if found != path)
+            for found, details in self._fs.find(path, detail=True).items():
+                if found != path and (not older_than or self._age(found, details) > older_than):
+                    yield found[skipped:]
+
+    def _age(self, path: str, details: dict[str, Any]) -> float:
+        """Return the seconds since a file was put, 0 if it is gone.
+
+        Args:
+            details: of the listing; where S3 says it, one more request is saved.
+        """
+        try:
+            put = details.get("LastModified") or self._fs.modified(path)
+        except FileNotFoundError:
+            return 0.0
+        return self._clock() - _timestamp(put)
 
     def check(self) -> None:
         """See `FileStore.check`. Writes one small object, always the same."""

@@ -36,8 +36,13 @@ class FileStore(Protocol):
         """Delete a file; one that does not exist is passed over."""
         ...
 
-    def keys(self, prefix: str) -> Iterator[str]:
-        """Yield the keys in a folder such as ``uploads`` and below it, in no order."""
+    def keys(self, prefix: str, older_than: float = 0.0) -> Iterator[str]:
+        """Yield the keys in a folder such as ``uploads`` and below it, in no order.
+
+        Args:
+            older_than: only those of files put more than so many seconds ago; 0 for all. By the
+                clock of whoever keeps the files, which may differ from ours.
+        """
         ...
 
     def check(self) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from celery import Celery
 
-from benchmarks.rivals.contender import RECORD, Contender, trivial, urls
+from benchmarks.rivals.contender import RECORD, Contender, quorum, trivial, urls
 
 _broker, _store = urls()
 app = Celery("rival", broker=_broker, backend=_store)
@@ -13,7 +15,7 @@ app.conf.update(
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     task_default_delivery_mode="persistent",
-    task_default_queue="celery",
+    task_default_queue_type="quorum" if quorum() else "classic",
     broker_connection_retry_on_startup=True,
     worker_hijack_root_logger=False,
 )
@@ -25,11 +27,11 @@ def score(record: dict[str, object]) -> dict[str, object]:
     return trivial(record)
 
 
-def _submit(count: int) -> None:
+def _submit(count: int) -> float:
+    began = time.perf_counter()
     for _ in range(count):
         score.delay(RECORD)
+    return began
 
 
 contender = Contender(_submit)
-worker = ("celery", "-A", "benchmarks.rivals.celery_queue", "worker", "--pool=prefork",
-          "--concurrency=2", "--without-gossip", "--without-mingle", "--loglevel=WARNING")  # fmt: skip

@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 
 BROKER_URL: Final = "BENCH_BROKER_URL"
 STORE_URL: Final = "BENCH_STORE_URL"
-ML_URL: Final = "BENCH_ML_URL"
+#: ``classic`` (durable, one node's disk) or ``quorum`` (a replicated log, flushed before a confirm).
+QUEUE_TYPE: Final = "BENCH_QUEUE_TYPE"
 
 #: One car, the work of every task.
 RECORD: Final[dict[str, object]] = {
@@ -23,11 +24,12 @@ class Contender(NamedTuple):
     """A task queue.
 
     Attributes:
-        submit: puts so many tasks on the queue and returns once the broker has confirmed all.
+        submit: puts so many tasks on the queue, returns once the broker has confirmed all, and says
+            when it began to publish (`time.perf_counter`), after what it wrote elsewhere first.
         results: names the Redis command whose answer is how many results are stored.
     """
 
-    submit: Callable[[int], None]
+    submit: Callable[[int], float]
     results: tuple[str, ...] = ("DBSIZE",)
 
 
@@ -39,6 +41,11 @@ def trivial(record: dict[str, object]) -> dict[str, object]:
 def urls() -> tuple[str, str]:
     """Return the addresses of broker and store."""
     return os.environ[BROKER_URL], os.environ[STORE_URL]
+
+
+def quorum() -> bool:
+    """Tell whether the rival's queue is to be a quorum queue."""
+    return os.environ.get(QUEUE_TYPE) == "quorum"
 
 
 def payload() -> bytes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.rivals.contender import BROKER_URL, STORE_URL
+from benchmarks.rivals.contender import BROKER_URL, QUEUE_TYPE, STORE_URL
 
 ROOT: Final = Path(__file__).parents[2]
 #: Environment of the rivals, made by `make`.
@@ -61,12 +61,18 @@ class Driver:
 
 @contextlib.contextmanager
 def running(name: str, broker_url: str, store_url: str, log: Path) -> Iterator[Driver]:
-    """Run a queue for the length of a ``with`` block; what its workers print goes to `log`."""
+    """Run a task queue for the length of a ``with`` block; what its workers print goes to `log`.
+
+    Args:
+        name: of the task queue, with the type of its queues: ``celery quorum``.
+    """
+    name, _, queue_type = name.partition(" ")
     python = sys.executable if name == "aimq" else str(VENV / "bin" / "python")
     environ = {
         **{key: value for key, value in os.environ.items() if not key.startswith("AIMQ_")},
         BROKER_URL: broker_url,
         STORE_URL: store_url,
+        QUEUE_TYPE: queue_type,
         "PYTHONPATH": str(ROOT),
     }
     with contextlib.ExitStack() as stack:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -156,6 +157,18 @@ class FileStoreContract:
         # another process's file is seen by a store that has listed before
         connect_files(settings(environment)).put("results/b.xlsx", io.BytesIO(b"x"))
         assert sorted(files.keys("results")) == ["results/a.xlsx", "results/b.xlsx"]
+
+    def test_keys_of_old_files_are_told_from_those_of_young_ones(self, environment, files):
+        for key in ("uploads/a.xlsx", "uploads/deep/b.xlsx"):
+            files.put(key, io.BytesIO(b"x"))
+        assert list(files.keys("uploads", older_than=3600)) == []
+        later = connect_files(settings(environment))
+        later._clock = lambda: time.time() + 3660
+        assert sorted(later.keys("uploads", older_than=3600)) == [
+            "uploads/a.xlsx", "uploads/deep/b.xlsx",
+        ]  # fmt: skip
+        assert list(later.keys("uploads", older_than=7200)) == []
+        assert list(later.keys("nothing", older_than=3600)) == []
 
     @pytest.mark.parametrize("key", BAD_KEYS, ids=lambda key: ascii(key)[:20])
     def test_a_key_that_is_no_plain_relative_path_is_refused(self, files, key):

@@ -68,7 +68,8 @@ class Plant:
     def start(self):
         handler = self.handler or OneByOne(self.function)
         self.shop = Workshop(
-            store=self.store, publish=self.broker.publish, handlers={KIND: handler}, leases=Leases(self.store, self.lease),
+            store=self.store, publish=self.broker.publish, handlers={KIND: handler},
+            leases=Leases(self.store, self.lease),
             settling=Settling(self.store), policy=self.policy, owner="test",
             lease_seconds=self.lease, delivery_limit=3, uniform=lambda: 0.5, floor=SharedLock(),
         )  # fmt: skip

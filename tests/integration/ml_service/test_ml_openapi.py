@@ -8,7 +8,8 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
-from ml_process import ml_service
+
+from benchmarks.service import ml_service
 
 #: Answers that schemathesis may get: its own requests are often wrong, ours must not be.
 SERVER_ERROR = 500
@@ -21,6 +22,8 @@ def process(trained_models, tmp_path_factory):
         yield process
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # schemathesis uses what its libraries deprecate
 def test_nothing_in_the_document_makes_a_5xx(process):
     with httpx.Client(base_url=process.url, timeout=60) as client:
         document = client.get("/openapi.json").json()

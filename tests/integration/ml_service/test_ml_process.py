@@ -9,10 +9,10 @@ import signal
 import httpx
 import msgspec
 import pytest
-from ml_process import ml_service
 from ml_published import publish_copy
 
 from benchmarks import load
+from benchmarks.service import ml_service
 
 LATER = "29990101T000000Z"
 

@@ -1,4 +1,4 @@
-"""The ML service as a process of its own."""
+"""The ML service as a process of its own, for studies and for tests."""
 
 from __future__ import annotations
 
@@ -14,18 +14,33 @@ from pathlib import Path
 
 import httpx
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[1]
 #: Longest wait for a start or an end, in seconds.
 PATIENCE = 60.0
 
 
 @dataclass
 class MlProcess:
-    """A running service; `log` is its standard error, a file."""
+    """A running service.
+
+    Attributes:
+        log: its standard error, a file.
+        start_seconds: from the start of the process until it was ready.
+    """
 
     url: str
     process: subprocess.Popen[bytes]
     log: Path
+    start_seconds: float = 0.0
+
+    @property
+    def memory_mib(self) -> float:
+        """Memory of its own, in MiB: resident, its part of what is shared; NaN but on Linux."""
+        try:
+            text = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text(encoding="ascii")
+        except OSError:
+            return float("nan")
+        return next(int(line.split()[1]) for line in text.splitlines() if "Pss:" in line) / 1024
 
     def stop(self, signum: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to stop, and return its exit code."""
@@ -38,6 +53,7 @@ def ml_service(models: Path, data: Path, **environ: str) -> Iterator[MlProcess]:
     """Run the service on a free port until the block ends; it is ready when the block starts."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIMQ_")}
     log = data / "ml.log"
+    started = time.perf_counter()
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [sys.executable, "-c", _RUN],
@@ -54,6 +70,7 @@ def ml_service(models: Path, data: Path, **environ: str) -> Iterator[MlProcess]:
     try:
         running = MlProcess(_address(process, log), process, log)
         _wait_ready(running)
+        running.start_seconds = time.perf_counter() - started
         yield running
     finally:
         if process.poll() is None:
