@@ -16,7 +16,6 @@ export PIP_ROOT_USER_ACTION := ignore
 
 # Every target with a description is a command, not a file.
 .PHONY: $(shell sed -nE 's/^([a-z0-9-]+):.*## .*/\1/p' $(MAKEFILE_LIST))
-	bench-overload chaos clean services
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16

@@ -73,13 +73,9 @@ class Predict:
             self._metrics.predictions.labels(str(status)).inc()
 
     async def _relay(self, scope: Scope, receive: Receive, send: Send) -> int:
-<<<<<<< HEAD
         body = await read_body(receive, self._max_body)
-=======
-        body = await _read(receive, self._max_body)
         if body.lstrip(_BLANKS).startswith(b"["):
             raise Invalid(_ONE_RECORD)
->>>>>>> polish
         trace = telemetry.continue_trace(Headers(scope=scope).get("traceparent"))
         answer = await self._ml.post(
             _PATH, body, (_CONTENT_TYPE, (b"traceparent", trace.encode("ascii")))
