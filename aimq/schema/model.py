@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from aimq.errors import ModelRefused
 
-
 #: Beyond this a number is infinite in the float32 matrix that the models see.
 LARGEST: Final = 3.4028234663852886e38
 
