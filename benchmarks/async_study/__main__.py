@@ -19,6 +19,9 @@ from benchmarks.machine import describe
 from benchmarks.plot import Axis, bars, lines
 from benchmarks.tables import markdown, write_csv
 
+#: Rounds of the parts that take little time.
+_REPEATS = 9
+
 
 def main() -> None:
     """Run all parts."""
@@ -33,6 +36,11 @@ def main() -> None:
     models = options.models.absolute()
     print(f"# {describe()}\n")
     with servers() as used:
+        with stage(used, 14, models) as on_stage:
+            rows = latency.saturated(on_stage, options.clients, _REPEATS)
+            print(f"## First response, asynchronous, workers saturated; {_REPEATS} rounds\n")
+            print(markdown(rows), "\n", flush=True)
+            write_csv(options.output / "async-first-response.csv", rows)
         with stage(used, 1, models) as on_stage, _log() as log:
             _latency(latency_rounds(on_stage, options), options.output)
             _push({
@@ -67,7 +75,7 @@ def _log() -> Iterator[Path]:
 def _latency(rows: Sequence[latency.Row], folder: Path) -> None:
     table = [asdict(row) for row in rows]
     print(f"## First response and time to result, in ms; no={latency.NO:,}\n")
-    print(markdown(table), "\n")
+    print(markdown(table), "\n", flush=True)
     write_csv(folder / "async-vs-sync.csv", table)
     series = {
         f"{endpoint} {name}": [
@@ -91,7 +99,7 @@ def _push(delays: dict[str, list[float]]) -> None:
         for name, each in delays.items()
     ]
     print("## From stored result to WebSocket message\n")
-    print(markdown(table), "\n")
+    print(markdown(table), "\n", flush=True)
 
 
 def _predictions(both: Sequence[predictions.Contestant], rounds: int = 7) -> None:
@@ -110,12 +118,12 @@ def _predictions(both: Sequence[predictions.Contestant], rounds: int = 7) -> Non
             "p95 ms": _ms(idle, 95),
         })  # fmt: skip
     print(f"## 1,000 predictions over HTTP, {predictions.CLIENTS} clients, {rounds} rounds\n")
-    print(markdown(table), "\n")
+    print(markdown(table), "\n", flush=True)
 
 
 def _bursts(found: Sequence[bursts.Burst], folder: Path) -> None:
     print("## 100 tasks at once\n")
-    print(markdown([asdict(each) for each in found]))
+    print(markdown([asdict(each) for each in found]), flush=True)
     plot = bars(
         "100 tasks at once, by number of workers",
         Axis("seconds", log=True),
