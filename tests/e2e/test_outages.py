@@ -33,7 +33,7 @@ def test_uploads_are_accepted_while_rabbitmq_is_away_and_done_when_it_is_back(
     before = [services.upload(workbook(2)) for _ in range(3)]
     services.rabbit.stop()
     try:
-        during = [services.upload(workbook(2)) for _ in range(12)]
+        during = [services.upload(workbook(2)) for _ in range(6)]
         problem = services.until(
             lambda: (said := services.http.get("/health/ready").json()["broker"]) != "up" and said
         )
@@ -43,7 +43,7 @@ def test_uploads_are_accepted_while_rabbitmq_is_away_and_done_when_it_is_back(
         assert services.job(during[0])["status"] == "queued"
     finally:
         services.rabbit.start()
-    assert [services.finished(job)["status"] for job in before + during] == ["done"] * 15
+    assert [services.finished(job)["status"] for job in before + during] == ["done"] * 9
     services.all_is_quiet()
     assert (services.interface.process.poll(), processor.process.poll()) == (None, None)
     assert (services.interface.pid, processor.pid) == pids
@@ -53,7 +53,10 @@ def test_jobs_wait_for_the_ml_service_without_holding_a_worker(services, workboo
     """One worker, six jobs: all are tried again and again, so that none holds it."""
     [port] = free_ports(1)
     services.configure(
-        AIMQ_ML_URL=f"http://127.0.0.1:{port}", AIMQ_CONCURRENCY="1", AIMQ_RETRY_MAX_SECONDS="30"
+        AIMQ_ML_URL=f"http://127.0.0.1:{port}",
+        AIMQ_CONCURRENCY="1",
+        AIMQ_RETRY_BASE_SECONDS="0.1",
+        AIMQ_RETRY_MAX_SECONDS="3",
     )
     processor = services.service("batch-processor")
     with ml_stand_in(port):
