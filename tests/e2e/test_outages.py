@@ -50,7 +50,10 @@ def test_uploads_are_accepted_while_rabbitmq_is_away_and_done_when_it_is_back(
 
 
 def test_jobs_wait_for_the_ml_service_without_holding_a_worker(services, workbook):
-    """One worker, six jobs: all are tried again and again, so that none holds it."""
+    """One worker, six jobs: all are tried again and again, so that none holds it.
+
+    They have used up their attempts when the service is back and asks for patience.
+    """
     [port] = free_ports(1)
     services.configure(
         AIMQ_ML_URL=f"http://127.0.0.1:{port}",
@@ -66,7 +69,7 @@ def test_jobs_wait_for_the_ml_service_without_holding_a_worker(services, workboo
 
     def tried_again():
         found = [services.job(job) for job in jobs]
-        return all(one["attempts"] >= 4 for one in found) and found
+        return all(one["attempts"] >= 5 for one in found) and found
 
     services.until(tried_again)
     waiting = [services.becomes(job, "retrying") for job in jobs]
@@ -80,7 +83,8 @@ def test_jobs_wait_for_the_ml_service_without_holding_a_worker(services, workboo
                 for name in services.left()
             )
         )
-    with ml_stand_in(port):
+    with ml_stand_in(port) as back:
+        back.faults.extend([Fault(503, {"Retry-After": "0"}, b"loading the models")] * 6)
         assert [services.finished(job)["status"] for job in jobs] == ["done"] * 6
     assert services.dead_letters() == []
     services.all_is_quiet()
