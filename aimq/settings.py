@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     concurrency: Positive = Field(default_factory=lambda: os.cpu_count() or 1)
     """Files and tasks processed side by side (default: cores)."""
     prefetch: int = Field(default=0, ge=0)
-    """Unacked messages held; 0: twice the concurrency."""
+    """Unacked uploads held; 0: twice the concurrency. Tasks have bounds of their own."""
     max_attempts: Positive = 5
     """Attempts at one message before it is dead-lettered."""
     retry_base_seconds: Seconds = 1.0

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.machine import describe
+from benchmarks.plot import Axis, bars
 from benchmarks.rivals.workers import Driver, running
+from benchmarks.tables import markdown, write_csv
 from tests.servers.rabbitmq import RabbitServer
 from tests.servers.redis import RedisServer
 
@@ -75,20 +77,33 @@ def study(names: Sequence[str], tasks: int, rounds: int, singles: int) -> dict[s
     return figures
 
 
-def table(figures: dict[str, Figures], tasks: int) -> str:
-    """Return the medians as a Markdown table."""
-    lines = [
-        "| queue | all confirmed | all results stored | tasks per second | one task, idle: submitted to stored p50 | published to stored p50 |",
-        "|---|---:|---:|---:|---:|---:|",
+def table(figures: dict[str, Figures], tasks: int) -> list[dict[str, object]]:
+    """Return the medians, a row per queue."""
+    return [
+        {
+            "queue": name,
+            "all confirmed, s": round(statistics.median(each.confirmed), 3),
+            "all stored, s": round(statistics.median(each.stored), 3),
+            "fastest, s": round(min(each.stored), 3),
+            "tasks per second": round(tasks / statistics.median(each.stored)),
+            "idle: submit to stored, p50 ms": _ms(each.idle),
+            "publish to stored, p50 ms": _ms(each.idle_published),
+        }
+        for name, each in figures.items()
     ]
-    for name, each in figures.items():
-        confirmed, stored = statistics.median(each.confirmed), statistics.median(each.stored)
-        lines.append(
-            f"| {name} | {confirmed:.3f} s | {stored:.3f} s | {tasks / stored:,.0f} "
-            f"| {statistics.median(each.idle) * 1000:.2f} ms "
-            f"| {statistics.median(each.idle_published) * 1000:.2f} ms |"
-        )
-    return "\n".join(lines)
+
+
+def plot(rows: Sequence[dict[str, object]]) -> str:
+    """Return the rates as bars."""
+    rates = {
+        str(row["queue"]): {"tasks per second": float(str(row["tasks per second"]))} for row in rows
+    }
+    title = "Confirmed, worked on and stored, two worker processes"
+    return bars(title, Axis("tasks per second"), rates)
+
+
+def _ms(seconds: Sequence[float]) -> float:
+    return round(1000 * statistics.median(seconds), 2)
 
 
 def main() -> None:
@@ -98,10 +113,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--singles", type=int, default=200)
     parser.add_argument("--queues", nargs="+", choices=QUEUES, default=list(QUEUES))
+    parser.add_argument("--output", type=Path, default=Path("assets/plots"))
     options = parser.parse_args()
     figures = study(options.queues, options.tasks, options.rounds, options.singles)
     print(f"{options.tasks:,} tasks, {options.rounds} rounds in turns; {describe()}\n")
-    print(table(figures, options.tasks))
+    rows = table(figures, options.tasks)
+    print(markdown(rows))
+    options.output.mkdir(parents=True, exist_ok=True)
+    write_csv(options.output / "queue.csv", rows)
+    (options.output / "queue.svg").write_text(plot(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -149,3 +149,35 @@ def predict_async_path(schema: Schema | None) -> dict[str, Any]:
             },
         }
     }
+
+
+def factorial_path() -> dict[str, Any]:
+    """Return the path item of ``GET /factorial``, whose route FastAPI does not see."""
+    names = ("request_id", "status", "result_url", "events_url")
+    answer = {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in names},
+        "required": list(names),
+    }
+    number = {
+        "name": "no",
+        "in": "query",
+        "required": False,
+        "description": "A whole number.",
+        "schema": {"type": "integer"},
+    }
+    return {
+        "get": {
+            "tags": ["factorial"],
+            "summary": "Compute later",
+            "operationId": "factorial",
+            "parameters": [number],
+            "responses": {
+                "202": {
+                    "description": "Accepted: it will not be lost",
+                    "content": {"application/json": {"schema": answer}},
+                },
+                **{str(s): described for s, described in problems(422, 503).items()},
+            },
+        }
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -43,6 +44,21 @@ def study(stage: Stage, clients: Iterable[int] = CLIENTS) -> list[Row]:
         rows.append(synchronous(stage, count, requests))
         rows.append(asynchronous(stage, count, requests))
     return rows
+
+
+def medians(rows: Sequence[Row]) -> Row:
+    """Return the median of each figure of several rounds; errors and timeouts are added up."""
+
+    def over(name: str) -> float:
+        return float(statistics.median(getattr(row, name) for row in rows))
+
+    first = rows[0]
+    return Row(
+        first.endpoint, first.clients, sum(row.requests for row in rows),
+        over("first_p50"), over("first_p95"), over("first_p99"),
+        over("result_p50"), over("result_p95"),
+        sum(row.errors for row in rows), sum(row.timeouts for row in rows),
+    )  # fmt: skip
 
 
 def synchronous(stage: Stage, clients: int, requests: int) -> Row:

@@ -36,7 +36,7 @@ async def _push(stage: Stage, watchers: int, *, shared: bool) -> list[float]:
     jobs = dict(zip(ids, await asyncio.to_thread(stage.finish, ids), strict=True))
     return _delays(
         [
-            (jobs[job_id].finished_at.timestamp(), seen)  # type: ignore[union-attr] # final
+            (jobs[job_id].finished_at.timestamp(), seen)
             for job_id, seen in zip(watched, times, strict=True)
             if seen is not None
         ]
@@ -47,7 +47,7 @@ async def _watch(url: str, job_id: str) -> float | None:
     """Return the time of day of the final message; None when it was the first one."""
     address = f"{url.replace('http', 'ws', 1)}/results/{job_id}/events"
     messages = 0
-    async with websockets.connect(address, open_timeout=30) as socket:
+    async with websockets.connect(address, open_timeout=30, compression=None) as socket:
         async for message in socket:
             seen = time.time()
             messages += 1

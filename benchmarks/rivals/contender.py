@@ -9,14 +9,15 @@ from typing import Final, NamedTuple
 
 BROKER_URL: Final = "BENCH_BROKER_URL"
 STORE_URL: Final = "BENCH_STORE_URL"
-#: ``classic`` (durable, one node's disk) or ``quorum`` (a replicated log, flushed before a confirm).
+ML_URL: Final = "BENCH_ML_URL"
+#: ``classic`` (durable) or ``quorum`` (a replicated log, flushed to the disk before a confirm).
 QUEUE_TYPE: Final = "BENCH_QUEUE_TYPE"
 
 #: One car, the work of every task.
 RECORD: Final[dict[str, object]] = {
-    "model_group": "A", "model": "Aria", "kilometers": 84000, "fuel_type": "diesel",
-    "gear_type": "manual", "vehicle_type": "sedan", "age_in_months": 60, "color": "white",
-    "line": "comfort", "doors": 4, "seats": 5, "climate": "automatic",
+    "model_group": "A", "model": "Alba", "kilometers": 84000, "fuel_type": "Diesel",
+    "gear_type": "Manual", "vehicle_type": "Hatchback", "age_in_months": 60, "color": "White",
+    "line": "Comfort", "doors": 5, "seats": 5, "climate": "Automatic",
 }  # fmt: skip
 
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.rivals.contender import BROKER_URL, QUEUE_TYPE, STORE_URL
+from benchmarks.rivals.contender import BROKER_URL, ML_URL, QUEUE_TYPE, STORE_URL
 
 ROOT: Final = Path(__file__).parents[2]
 #: Environment of the rivals, made by `make`.
 VENV: Final = ROOT / ".cache" / "bench"
 _PATIENCE: Final = 30.0
+_CELERY: Final = ("worker", "--pool=prefork", "--concurrency=2", "--without-gossip",
+                  "--without-mingle", "--loglevel=WARNING")  # fmt: skip
 _PACKAGE: Final = "benchmarks.rivals"
 
 
@@ -29,8 +31,7 @@ def commands(name: str) -> list[list[str]]:
     module = f"{_PACKAGE}.{name}_queue"
     return {
         "celery": [
-            [str(binaries / "celery"), "-A", module, "worker", "--pool=prefork", "--concurrency=2",
-             "--without-gossip", "--without-mingle", "--loglevel=WARNING"],
+            [str(binaries / "celery"), "-A", module, *_CELERY],
         ],
         "dramatiq": [[str(binaries / "dramatiq"), module, "--processes", "2"]],
         "taskiq": [
@@ -60,6 +61,23 @@ class Driver:
 
 
 @contextlib.contextmanager
+def web(broker_url: str, store_url: str, ml_url: str, port: int, log: Path) -> Iterator[str]:
+    """Run FastAPI and Celery for the length of a ``with`` block; gives their address."""
+    module = f"{_PACKAGE}.celery_web"
+    environ = {**_environment(broker_url, store_url), ML_URL: ml_url}
+    commands = (
+        [str(VENV / "bin" / "celery"), "-A", f"{module}:queue", *_CELERY],
+        [str(VENV / "bin" / "uvicorn"), f"{module}:app", "--port", str(port),
+         "--no-access-log", "--log-level", "warning"],
+    )  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        output = stack.enter_context(log.open("ab"))
+        for command in commands:
+            stack.callback(_end, _started(command, environ, stdout=output, stderr=output))
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
 def running(name: str, broker_url: str, store_url: str, log: Path) -> Iterator[Driver]:
     """Run a task queue for the length of a ``with`` block; what its workers print goes to `log`.
 
@@ -68,13 +86,7 @@ def running(name: str, broker_url: str, store_url: str, log: Path) -> Iterator[D
     """
     name, _, queue_type = name.partition(" ")
     python = sys.executable if name == "aimq" else str(VENV / "bin" / "python")
-    environ = {
-        **{key: value for key, value in os.environ.items() if not key.startswith("AIMQ_")},
-        BROKER_URL: broker_url,
-        STORE_URL: store_url,
-        QUEUE_TYPE: queue_type,
-        "PYTHONPATH": str(ROOT),
-    }
+    environ = {**_environment(broker_url, store_url), QUEUE_TYPE: queue_type}
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(log.open("ab"))
         for command in commands(name):
@@ -86,6 +98,15 @@ def running(name: str, broker_url: str, store_url: str, log: Path) -> Iterator[D
         )  # fmt: skip
         stack.callback(_end, process)
         yield Driver(process)
+
+
+def _environment(broker_url: str, store_url: str) -> dict[str, str]:
+    return {
+        **{key: value for key, value in os.environ.items() if not key.startswith("AIMQ_")},
+        BROKER_URL: broker_url,
+        STORE_URL: store_url,
+        "PYTHONPATH": str(ROOT),
+    }
 
 
 def _started(
