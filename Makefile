@@ -14,10 +14,11 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet --require-hashes
 SELF := $(PY) -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e .
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help demo up train test test-quick lint format bench clean services
+# Every target with a description is a command, not a file.
+.PHONY: $(shell sed -nE 's/^([a-z0-9-]+):.*## .*/\1/p' $(MAKEFILE_LIST))
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
 
 demo: $(VENV)/.runtime ## Train if needed, start everything, score 1,000 rows, show them, stop
 	@$(AIMQ) train --if-missing
@@ -39,6 +40,12 @@ test: $(VENV)/.dev services ## Run every test, with coverage
 test-quick: $(VENV)/.dev ## Run the tests that start nothing heavy
 	@$(PY) -m pytest -q -m "not slow and not rabbitmq and not redis"
 
+test-compose: $(VENV)/.dev ## Build the image, run the compose file, score the sample (needs Docker)
+	@$(PY) -m pytest -q -p no:cacheprovider tests/deploy/compose_run.py
+
+test-k8s: $(VENV)/.dev ## Apply k8s/ to the current cluster, score the sample (needs a cluster with the image)
+	@$(PY) -m pytest -q -p no:cacheprovider tests/deploy/cluster_run.py
+
 lint: $(VENV)/.dev ## Check style, types and formatting
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
@@ -48,9 +55,25 @@ format: $(VENV)/.dev ## Format the code
 	@$(PY) -m ruff check --fix --quiet .
 	@$(PY) -m ruff format --quiet .
 
+chaos: $(VENV)/.dev services ## Kill services, servers and connections 200 times under load; nothing may be lost
+	@$(AIMQ) train --if-missing
+	@$(PY) -m benchmarks.chaos
+
 bench: $(VENV)/.dev ## Measure a spreadsheet from upload to downloaded result
 	@$(AIMQ) train --if-missing
 	@$(PY) -m benchmarks.upload
+
+bench-onnx: $(VENV)/.dev ## Measure the cached ONNX models against pickles loaded from disk
+	@$(AIMQ) train --if-missing
+	@$(PY) -m benchmarks.onnx_pickle
+
+bench-floor: $(VENV)/.dev ## Measure the ML service against an empty endpoint and bare sessions
+	@$(AIMQ) train --if-missing
+	@$(PY) -m benchmarks.floor
+
+bench-overload: $(VENV)/.dev ## Measure the ML service under ten times what it can serve
+	@$(AIMQ) train --if-missing
+	@$(PY) -m benchmarks.overload
 
 clean: ## Remove everything that was made: environment, models, data, results
 	rm -rf $(VENV) data results build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

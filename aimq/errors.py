@@ -9,6 +9,7 @@
     │   ├── Gone               expired                                     410
     │   ├── TooLarge           over a bound                                413
     │   ├── UnsupportedMedia   not a file or body we read                  415
+    │   ├── TaskTooLong        over the time limit of a task               422
     │   └── Invalid            understood, but wrong; names the fields     422
     │       └── WorkbookError  a spreadsheet that cannot be scored         422
     ├── TransientError         the same call may succeed later; retried    503
@@ -19,6 +20,8 @@
     │   ├── StoreUnavailable   the job store cannot be reached             503
     │   ├── FilesUnavailable   the file store or its disk refuses          503
     │   ├── MlUnavailable      the ML service cannot be reached            503
+    │   ├── WebhookFailed      a webhook's receiver did not take it        503
+    │   ├── WorkerDied         the process of a computation died           503
     │   └── ModelMissing       a runtime has lost the model; stored anew   503
     ├── ModelRefused           a model file that must not be served        500
     ├── MessageRejected        a message nobody can process                422
@@ -136,6 +139,13 @@ class WorkbookError(Invalid):
     title = "Unusable spreadsheet"
 
 
+class TaskTooLong(ClientError):
+    """A computation was stopped at its time limit; it would be again."""
+
+    status = 422
+    title = "Took too long"
+
+
 class TransientError(AimqError):
     """The same call may succeed later."""
 
@@ -186,6 +196,18 @@ class MlUnavailable(TransientError):
     """The ML service cannot be reached."""
 
     title = "ML service unavailable"
+
+
+class WebhookFailed(TransientError):
+    """The receiver of a webhook cannot be reached, or did not take it."""
+
+    title = "Webhook failed"
+
+
+class WorkerDied(TransientError):
+    """The process that computed something died: killed, or out of memory."""
+
+    title = "Worker died"
 
 
 class ModelMissing(TransientError):

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     SPREADSHEET = "spreadsheet"
     PREDICTION = "prediction"
     FACTORIAL = "factorial"
+    WEBHOOK = "webhook"
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, rename={"version": "schema"}):

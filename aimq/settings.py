@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from aimq.errors import SettingsError
+from aimq.webhooks.signature import key_of
 
 PREFIX = "AIMQ_"
 #: Read by the tests only; never settings of a service.
@@ -24,6 +25,10 @@ TEST_ONLY = ("AIMQ_TEST_", "AIMQ_REQUIRE_SERVICES")
 
 #: What every secret of `.env.example` and of the example manifests contains.
 EXAMPLE_SECRET = "change-me"  # noqa: S105 # a marker, not a secret
+
+_SECRETS = (
+    "internal_token", "api_keys", "webhook_secret", "broker_url", "store_url", "redisai_url"
+)  # fmt: skip
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
@@ -85,7 +90,7 @@ class Settings(BaseSettings):
     concurrency: Positive = Field(default_factory=lambda: os.cpu_count() or 1)
     """Files and tasks processed side by side (default: cores)."""
     prefetch: int = Field(default=0, ge=0)
-    """Unacked messages held; 0: twice the concurrency."""
+    """Unacked uploads held; 0: twice the concurrency. Tasks have bounds of their own."""
     max_attempts: Positive = 5
     """Attempts at one message before it is dead-lettered."""
     retry_base_seconds: Seconds = 1.0
@@ -121,6 +126,16 @@ class Settings(BaseSettings):
     """How long an HTTP service still answers after SIGTERM while it says that it is not ready."""
     factorial_max: Positive = 200_000
     """Largest ``no`` of the factorial workload."""
+    task_seconds: Seconds = 300.0
+    """Longest computation of one task, in seconds; then it is stopped and fails."""
+    webhook_secret: str = Field(default="", repr=False)
+    """Signs webhooks; text, or ``whsec_`` and base64; empty: no ``callback_url`` is taken."""
+    webhook_attempts: Positive = 10
+    """Attempts at one webhook before it is dead-lettered."""
+    webhook_timeout_seconds: Seconds = 10.0
+    """Longest wait for a webhook's receiver, in seconds."""
+    webhook_allow_private: bool = False
+    """Lets webhooks go to loopback, private and link-local addresses."""
 
     api_keys: Annotated[frozenset[str], NoDecode] = Field(default=frozenset(), repr=False)
     """Comma-separated keys for ``X-API-Key``; empty: open, loopback only."""
@@ -148,6 +163,12 @@ class Settings(BaseSettings):
         if value.lower() not in {"debug", "info", "warning", "error"}:
             raise ValueError("must be debug, info, warning or error")
         return value.lower()
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _usable_secret(cls, value: str) -> str:
+        key_of(value)
+        return value
 
     @field_validator("environment")
     @classmethod
@@ -180,12 +201,23 @@ class Settings(BaseSettings):
         """Raise `SettingsError` when a secret is still the example's and this is production."""
         if self.environment == "development":
             return
-        for name in ("internal_token", "api_keys", "broker_url", "store_url", "redisai_url"):
+        for name in _SECRETS:
             if EXAMPLE_SECRET in str(getattr(self, name)):
                 raise SettingsError(
                     f"{PREFIX}{name.upper()} still holds the example's secret. Set one of your "
                     "own, or AIMQ_ENVIRONMENT=development on a machine of your own."
                 )
+
+    def refuse_missing_secrets(self) -> None:
+        """Raise `SettingsError` in production when callers need a key and the services have none.
+
+        The ML service would refuse its own colleagues, one request at a time.
+        """
+        if self.environment != "development" and self.api_keys and not self.internal_token:
+            raise SettingsError(
+                f"{PREFIX}INTERNAL_TOKEN is not set. With {PREFIX}API_KEYS the services need it to "
+                "call each other: set one secret, the same for all of them."
+            )
 
     def refuse_open_door(self, host: str) -> None:
         """Raise `SettingsError` when `host` is reachable from outside and no API key is set."""
@@ -226,6 +258,7 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as exc:
         raise SettingsError(_first_problem(exc)) from None
     settings.refuse_example_secrets()
+    settings.refuse_missing_secrets()
     return settings
 
 

@@ -45,3 +45,36 @@ class SharedLock:
             with self._changed:
                 self._alone = False
                 self._changed.notify_all()
+
+    @contextmanager
+    def alone_if_free(self) -> Iterator[bool]:
+        """As `alone`, without waiting; False: others hold it or wait for it, nothing is held."""
+        with self._changed:
+            free = not (self._alone or self._sharers or self._wanted_alone)
+            self._alone = self._alone or free
+        try:
+            yield free
+        finally:
+            if free:
+                with self._changed:
+                    self._alone = False
+                    self._changed.notify_all()
+
+
+class Apart(SharedLock):
+    """As `SharedLock`, for work that is apart anyway, in a process of its own: no waiting."""
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Hold it."""
+        yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold it."""
+        yield
+
+    @contextmanager
+    def alone_if_free(self) -> Iterator[bool]:
+        """Hold it."""
+        yield True

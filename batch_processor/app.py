@@ -19,7 +19,9 @@ from starlette.applications import Starlette
 
 from aimq.backoff import RetryPolicy
 from aimq.broker.connect import connect_broker
-from aimq.broker.topology import WORK_QUEUES, queue_of
+from aimq.broker.port import Broker
+from aimq.broker.topology import WORK_QUEUES
+from aimq.calculator import Calculators
 from aimq.errors import AimqError
 from aimq.files.connect import connect_files
 from aimq.http.probes import Check, routes
@@ -31,11 +33,15 @@ from aimq.ml_client.blocking import MlClient
 from aimq.settings import Settings
 from batch_processor.alone import SharedLock
 from batch_processor.consumer import Workshop
+from batch_processor.factorial import FactorialWorker
 from batch_processor.handler import Handler, OneByOne
 from batch_processor.leases import Leases
+from batch_processor.predictions import RecordScorer
 from batch_processor.processor import Processor
 from batch_processor.settling import Settling
+from batch_processor.stations import stations
 from batch_processor.uploads import SpreadsheetScorer
+from batch_processor.webhooks import WebhookSender
 
 #: Time between two looks for services that are away at the start, in seconds.
 _LOOK_SECONDS: Final = 0.5
@@ -65,30 +71,33 @@ def run(settings: Settings, queues: Sequence[str] = WORK_QUEUES) -> int:
             "ml_service": client.check,
         }
         stack.enter_context(_probes(sock, checks))
+        calculators = stack.enter_context(
+            closing(Calculators(settings.concurrency, settings.task_seconds))
+        )
         handlers: dict[Kind, Handler] = {
             Kind.SPREADSHEET: OneByOne(SpreadsheetScorer(files, client, settings)),
+            Kind.PREDICTION: RecordScorer(client),
+            Kind.FACTORIAL: OneByOne(FactorialWorker(files, calculators)),
+            Kind.WEBHOOK: OneByOne(WebhookSender(store, settings)),
         }
-        served = [queue for queue in queues if any(queue_of(kind) == queue for kind in handlers)]
         if not _wait_for(checks, stopping):
             return 0
-        processor = Processor(
-            broker,
-            _workshop(settings, store, handlers),
-            served,
-            concurrency=settings.concurrency,
-            prefetch=settings.prefetch,
-        )
+        shop = _workshop(settings, store, broker, handlers)
+        processor = Processor(broker, shop, stations(settings, shop, handlers, queues))
         processor.start()
-        logger.info("Working on %s; probes at %s", ", ".join(served), address(sock))
+        logger.info("Working on %s; probes at %s", ", ".join(queues), address(sock))
         stopping.wait()
         logger.info("Stopping: finishing what is in hand")
         processor.stop(settings.shutdown_seconds)
     return 0
 
 
-def _workshop(settings: Settings, store: JobStore, handlers: Mapping[Kind, Handler]) -> Workshop:
+def _workshop(
+    settings: Settings, store: JobStore, broker: Broker, handlers: Mapping[Kind, Handler]
+) -> Workshop:
     return Workshop(
         store=store,
+        publish=broker.publish,
         handlers=handlers,
         leases=Leases(store, settings.lease_seconds),
         settling=Settling(store),

@@ -14,6 +14,9 @@ come between any two steps, and the broker then delivers the message again):
   is kept (`Settling`) and written when the store is back, while the worker goes on.
 - the claim turned out void: whoever took it settles the job. The message is postponed rather than
   forgotten: it costs one look at the job later, and no assumption on who holds what.
+- a task with a webhook: the webhook's own job created, then task done, then the webhook's message.
+  Killed between: the interface's sweep publishes what is not published, and the webhook waits
+  until its task is final.
 - settling a message resolves to False (the connection broke meanwhile): it comes again, as above.
 
 A job that has killed a worker before is worked on alone in this process, so that it takes nobody
@@ -25,23 +28,25 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from aimq.backoff import RetryPolicy
 from aimq.broker.port import Delivery, Failure, Subscription
+from aimq.broker.topology import queue_of
 from aimq.errors import AimqError, MessageRejected
-from aimq.jobs.job import Status, now
+from aimq.jobs.job import FINAL, Status, now
 from aimq.jobs.port import Claim, JobStore, Outcome, Refused
 from aimq.messages import Kind, Message, decode
 from batch_processor import metrics, verdict
 from batch_processor.alone import SharedLock
-from batch_processor.handler import Ending, Handler, Stopped, Success, Work
+from batch_processor.handler import Ending, Handler, Later, Stopped, Success, Work
 from batch_processor.leases import Leases
 from batch_processor.settling import Settlement, Settling
+from batch_processor.webhooks import announcement
 
 #: How work on a claimed job ended, and what that means for it.
-End = Success | Stopped | verdict.Retry | verdict.GiveUp
+End = Success | Stopped | verdict.Postpone | verdict.Retry | verdict.GiveUp
 
 #: Longest uninterrupted wait for a message, in seconds.
 _RECEIVE_SECONDS = 5.0
@@ -54,12 +59,14 @@ class Workshop:
     """What the consumers of a process share.
 
     Attributes:
+        publish: puts a message on a queue, without waiting (`Broker.publish`).
         handlers: who does which kind of work.
         owner: names this process in claims.
         uniform: returns a number in [0, 1), for the jitter of retries.
     """
 
     store: JobStore
+    publish: Callable[[str, Message], object]
     handlers: Mapping[Kind, Handler]
     leases: Leases
     settling: Settling
@@ -144,7 +151,9 @@ class Consumer:
         )
         try:
             if delivery.message_id:
-                self._shop.store.fail(delivery.message_id, failure.error)
+                job = self._shop.store.fail(delivery.message_id, failure.error)
+                if job is not None and job.callback_url:
+                    self._shop.store.create([announcement(job)])  # the sweep publishes it
         except AimqError as away:
             self._store_away([delivery], away)
             return
@@ -153,32 +162,67 @@ class Consumer:
         metrics.MESSAGES.labels("unknown", "giveup").inc()
 
     def _process_group(self, kind: Kind, group: list[_Held]) -> None:
+        """Work on messages side by side with other threads, and on suspects alone afterwards.
+
+        Whoever waits for the floor holds no claim: if the process dies meanwhile, only jobs that
+        were worked on count it as a crash, so that a poison message takes no other with it.
+        """
+        with self._shop.floor.shared():
+            claimed = self._claim(group)
+            fresh = [pair for pair in claimed if not pair[1].claim.crashes]
+            suspects = [pair for pair in claimed if pair[1].claim.crashes]
+            if fresh:
+                self._lay_down(suspects)
+                self._work(kind, fresh)
+        if len(claimed) == len(suspects) == 1 and self._at_once(kind, suspects[0]):
+            return
+        if not fresh:
+            self._lay_down(suspects)
+        for one, _ in suspects:
+            with self._shop.floor.alone():
+                for pair in self._claim([one]):
+                    self._suspect(kind, pair)
+
+    def _at_once(self, kind: Kind, pair: tuple[_Held, Work]) -> bool:
+        """Work on a suspect with the claim it has, if nobody else is on the floor."""
+        with self._shop.floor.alone_if_free() as free:
+            if free:
+                self._suspect(kind, pair)
+        return free
+
+    def _claim(self, group: list[_Held]) -> list[tuple[_Held, Work]]:
+        """Claim the jobs of messages; those of which that cannot be are settled."""
         shop = self._shop
         if self._stopping.is_set():
             for one in group:
                 self._subscription.hand_back(one.delivery)
-            return
+            return []
         try:
             answers = shop.store.claim(
                 [one.message.job_id for one in group], shop.owner, shop.lease_seconds
             )
         except AimqError as exc:
             self._store_away([one.delivery for one in group], exc)
-            return
+            return []
         self._store_failures = 0
-        fresh: list[tuple[_Held, Work]] = []
-        suspects: list[tuple[_Held, Work]] = []
+        claimed = []
         for one, answer in zip(group, answers, strict=True):
             if isinstance(answer, Refused):
                 self._refused(one, answer)
             else:
-                (suspects if answer.crashes else fresh).append((one, Work(answer, shop.store)))
-        claimed = [*fresh, *suspects]
-        with shop.leases.keep([work for _, work in claimed]), self._in_hand(claimed):
-            if fresh:
-                self._work(kind, fresh, shop.floor.shared())
-            for pair in suspects:
-                self._suspect(kind, pair)
+                claimed.append((one, Work(answer, shop.store)))
+        return claimed
+
+    def _lay_down(self, suspects: list[tuple[_Held, Work]]) -> None:
+        """Give claims back, keeping the messages. Where that fails they run out by themselves."""
+        if not suspects:
+            return
+        try:
+            self._shop.store.settle(
+                [Outcome(claim=work.claim, status=Status.QUEUED) for _, work in suspects]
+            )
+        except AimqError as exc:
+            logger.warning("Claims run out by themselves: %s", exc.detail)
 
     def _refused(self, one: _Held, refused: Refused) -> None:
         """Settle the message of a job that could not be claimed."""
@@ -198,24 +242,24 @@ class Consumer:
             self._subscription.postpone(delivery, delay)
 
     def _suspect(self, kind: Kind, pair: tuple[_Held, Work]) -> None:
-        """Work on a job that killed a worker before: alone, or not any more."""
+        """Work on a job that killed a worker before, or not any more."""
         given_up = verdict.on_crashes(pair[1].claim, self._shop.delivery_limit)
         if given_up is None:
-            self._work(kind, [pair], self._shop.floor.alone())
+            self._work(kind, [pair])
         else:
             self._settle([(pair[0], pair[1], given_up)])
 
-    def _work(
-        self, kind: Kind, pairs: list[tuple[_Held, Work]], floor: AbstractContextManager[None]
-    ) -> None:
-        with floor, metrics.ACTIVE.labels(kind).track_inprogress():
-            endings = self._handle(kind, [work for _, work in pairs])
-        self._settle(
-            [
-                (one, work, self._judge(one, ending))
-                for (one, work), ending in zip(pairs, endings, strict=True)
-            ]
-        )
+    def _work(self, kind: Kind, pairs: list[tuple[_Held, Work]]) -> None:
+        works = [work for _, work in pairs]
+        with self._shop.leases.keep(works), self._in_hand(pairs):
+            with metrics.ACTIVE.labels(kind).track_inprogress():
+                endings = self._handle(kind, works)
+            self._settle(
+                [
+                    (one, work, self._judge(one, ending))
+                    for (one, work), ending in zip(pairs, endings, strict=True)
+                ]
+            )
 
     @contextmanager
     def _in_hand(self, pairs: list[tuple[_Held, Work]]) -> Iterator[None]:
@@ -236,6 +280,8 @@ class Consumer:
     def _judge(self, one: _Held, ending: Ending) -> End:
         if isinstance(ending, Success | Stopped):
             return ending
+        if isinstance(ending, Later):
+            return verdict.Postpone(ending.delay)
         first = one.delivery.first_failed_at
         decided = verdict.on_error(
             ending,
@@ -262,24 +308,33 @@ class Consumer:
         """Write outcomes to the store, then settle the messages."""
         for _, work, _ in ends:
             self._active.pop(work, None)
-        self._shop.settling.settle(
-            [
-                Settlement(
-                    work=work,
-                    outcome=_outcome(work.claim, end),
-                    stored=lambda one=one, end=end: self._settle_message(one, end),  # type: ignore[misc]
-                    void=lambda one=one: self._subscription.postpone(  # type: ignore[misc]
-                        one.delivery, self._shop.lease_seconds + verdict.LEASE_MARGIN
-                    ),
+        self._shop.settling.settle([self._settlement(*end) for end in ends])
+
+    def _settlement(self, one: _Held, work: Work, end: End) -> Settlement:
+        outcome = _outcome(work.claim, end)
+        told = outcome.status in FINAL and bool(work.job.callback_url)
+        webhook = announcement(work.job) if told else None
+
+        def stored() -> None:
+            self._settle_message(one, end)
+            if webhook is not None:
+                message = Message(
+                    job_id=webhook.job_id, kind=webhook.kind, traceparent=webhook.traceparent
                 )
-                for one, work, end in ends
-            ]
+                self._shop.publish(queue_of(webhook.kind), message)
+
+        def void() -> None:
+            delay = self._shop.lease_seconds + verdict.LEASE_MARGIN
+            self._subscription.postpone(one.delivery, delay)
+
+        return Settlement(
+            work=work, outcome=outcome, stored=stored, void=void, announcement=webhook
         )
 
     def _settle_message(
         self,
         one: _Held,
-        end: End | verdict.Forget | verdict.Postpone,
+        end: End | verdict.Forget,
     ) -> None:
         subscription, delivery = self._subscription, one.delivery
         match end:
@@ -314,7 +369,7 @@ def _outcome(claim: Claim, end: End) -> Outcome:
                 model_versions=end.model_versions,
                 counts=end.counts,
             )
-        case Stopped():
+        case Stopped() | verdict.Postpone():
             return Outcome(claim=claim, status=Status.QUEUED)
         case verdict.Retry(_, failure):
             return Outcome(claim=claim, status=Status.RETRYING, error=failure.error)

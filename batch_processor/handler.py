@@ -29,6 +29,13 @@ class Success:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Later:
+    """It is too early for this job: it is handed back and comes again, with no attempt counted."""
+
+    delay: float
+
+
 class Work:
     """A claimed job while it is being worked on. Thread-safe."""
 
@@ -72,7 +79,7 @@ class Work:
 
 
 #: How work on one job ended: what it came to, or what was raised.
-Ending = Success | BaseException
+Ending = Success | Later | BaseException
 
 
 class Handler(Protocol):
@@ -92,7 +99,7 @@ class Handler(Protocol):
 class OneByOne:
     """A `Handler` from a function that does one job and returns what it came to, or raises."""
 
-    function: Callable[[Work], Success]
+    function: Callable[[Work], Success | Later]
 
     @property
     def limit(self) -> int:

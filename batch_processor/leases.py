@@ -14,6 +14,8 @@ from batch_processor.handler import Work
 
 #: Renewals per lease: two may be missed.
 _PER_LEASE: Final = 3
+#: Longest time between two renewals, in seconds: they also tell what was cancelled.
+_LONGEST: Final = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ class Leases:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._closed.wait(self._seconds / _PER_LEASE):
+        while not self._closed.wait(min(self._seconds / _PER_LEASE, _LONGEST)):
             try:
                 self.renew()
             except Exception:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from aimq.broker.port import Broker
@@ -14,20 +15,31 @@ from batch_processor.consumer import Consumer, Workshop
 _RESERVE_SECONDS: Final = 2.0
 
 
-class Processor:
-    """Consumes work queues with `concurrency` threads each, so that no queue starves another."""
+@dataclass(frozen=True, slots=True)
+class Station:
+    """Threads of their own for one queue, so that no queue starves another.
 
-    def __init__(
-        self,
-        broker: Broker,
-        shop: Workshop,
-        queues: Sequence[str],
-        *,
-        concurrency: int,
-        prefetch: int,
-    ) -> None:
-        self._broker, self._shop, self._queues = broker, shop, queues
-        self._concurrency, self._prefetch = concurrency, prefetch
+    Attributes:
+        shop: what its consumer works with.
+        prefetch: most messages held; those beyond what the threads work on wait here while
+            another process might be idle, so that it is close to that for long work.
+    """
+
+    queue: str
+    shop: Workshop
+    threads: int
+    prefetch: int
+
+
+class Processor:
+    """Consumes work queues, each with a consumer and threads of its own.
+
+    Args:
+        shop: whose leases and settling all stations share.
+    """
+
+    def __init__(self, broker: Broker, shop: Workshop, stations: Sequence[Station]) -> None:
+        self._broker, self._shop, self._stations = broker, shop, stations
         self._consumers: list[Consumer] = []
         self._threads: list[threading.Thread] = []
 
@@ -35,13 +47,14 @@ class Processor:
         """Subscribe and start working."""
         self._shop.leases.start()
         self._shop.settling.start()
-        for queue in self._queues:
-            consumer = Consumer(self._broker.subscribe(queue, self._prefetch), self._shop)
+        for station in self._stations:
+            subscription = self._broker.subscribe(station.queue, station.prefetch)
+            consumer = Consumer(subscription, station.shop)
             self._consumers.append(consumer)
-            for number in range(1, self._concurrency + 1):
+            for number in range(1, station.threads + 1):
                 # Daemons: a handler that never returns must not keep the process from ending.
                 thread = threading.Thread(
-                    target=consumer.run, name=f"{queue}-{number}", daemon=True
+                    target=consumer.run, name=f"{station.queue}-{number}", daemon=True
                 )
                 self._threads.append(thread)
                 thread.start()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aimq.errors import AimqError
+from aimq.jobs.job import Job
 from aimq.jobs.port import JobStore, Outcome
 from batch_processor.handler import Work
 
@@ -23,6 +24,7 @@ class Settlement:
     """An outcome and what follows once it is stored.
 
     Attributes:
+        announcement: a job to be created before the outcome is written: a webhook.
         stored: called once the outcome is durable.
         void: called when the claim was lost, so that nothing was stored.
     """
@@ -31,6 +33,7 @@ class Settlement:
     outcome: Outcome
     stored: Callable[[], object]
     void: Callable[[], object]
+    announcement: Job | None = None
 
 
 class Settling:
@@ -89,6 +92,8 @@ class Settling:
 
     def _write(self, settlements: Sequence[Settlement]) -> bool:
         try:
+            if jobs := [one.announcement for one in settlements if one.announcement]:
+                self._store.create(jobs)  # again after an outage: one of the same id stays
             answers = self._store.settle([settlement.outcome for settlement in settlements])
         except AimqError as exc:
             if not self.kept:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI
 from pydantic import BaseModel, Field, create_model
 
-from aimq.http.serve import bind, serve
+from aimq.http.serve import address, bind, serve
 from aimq.schema import Feature, Schema, load_schema
 from aimq.schema.model import FeatureType
 from aimq.settings import load_settings
@@ -19,7 +19,7 @@ def create_app(schema: Schema) -> FastAPI:
     """Build the application: one route, ``POST /empty``."""
     app = FastAPI()
 
-    async def empty(body: BaseModel) -> dict[str, Any]:
+    async def empty(body: BaseModel) -> dict[str, Any]:  # noqa: ARG001 # it is validated
         return {schema.prediction: 1.0, schema.group: "A", "model_version": "1"}
 
     empty.__annotations__["body"] = _record(schema)
@@ -42,5 +42,6 @@ def _type(feature: Feature) -> Any:  # noqa: ANN401 # an annotation
 
 
 if __name__ == "__main__":
-    listening = bind("127.0.0.1", int(sys.argv[2]), "the second argument")
+    listening = bind("127.0.0.1", 0, "nothing")
+    print(address(listening), flush=True)
     serve(create_app(load_schema(Path(sys.argv[1]))), listening, load_settings())

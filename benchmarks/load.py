@@ -165,7 +165,7 @@ class _Connection(asyncio.Protocol):
         self._buffer = b""
         self._next()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 # asyncio's signature
         if self._number >= 0:
             self._outcome.statuses[0] += 1
         if not self.ended.done():

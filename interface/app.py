@@ -21,7 +21,7 @@ from aimq.http import probes, problems, serve
 from aimq.jobs.port import JobStore
 from aimq.ml_client.relay import MlRelay
 from aimq.settings import Settings
-from interface import dead_letters, jobs, openapi, page, uploads
+from interface import dead_letters, factorial, jobs, openapi, page, tasks, uploads
 from interface.background import forever
 from interface.context import Context
 from interface.guard import Guard
@@ -54,9 +54,11 @@ def create_app(
     app.add_exception_handler(TransientError, _transient)
     predict = Predict(ml, context.metrics, settings.max_body_kb * _KIB)
     app.router.routes.insert(0, Route("/predict", predict, methods=["POST"]))
+    app.router.routes.insert(0, Route(tasks.PATH, tasks.PredictAsync(context), methods=["POST"]))
+    app.router.routes.insert(0, factorial.route(context))
     app.router.routes.extend(_probes(context))
     app.router.routes.extend(page.routes(context))
-    for module in (uploads, jobs, dead_letters):
+    for module in (uploads, jobs, tasks, factorial, dead_letters):
         app.include_router(module.router(context))
     app.add_middleware(Guard, settings.api_keys, settings.internal_token)
     app.openapi = partial(_openapi, app, context)  # type: ignore[method-assign] # FastAPI's way
@@ -93,7 +95,7 @@ def _lifespan(context: Context) -> Any:  # noqa: ANN401 # Starlette names no typ
             forever("schema of the ML service", context.schema.refresh, 5.0),
             forever("queue counts", context.backlog.refresh, 1.0),
             forever("sweep of unpublished jobs", partial(sweep, context), 1.0),
-            forever("deletion of expired jobs", partial(expire, context), 30.0),
+            forever("deletion of expired jobs", partial(expire, context), _janitor(context)),
             forever("deletion of orphaned files", partial(delete_orphans, context), 3600.0),
         )
         tasks = [asyncio.create_task(coroutine) for coroutine in rounds]
@@ -104,12 +106,18 @@ def _lifespan(context: Context) -> Any:  # noqa: ANN401 # Starlette names no typ
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             context.events.stop()
+            await context.recorder.close()
             await context.publisher.close()
             context.ml.close()
             context.close()
             await asyncio.sleep(0)  # transports end in the loop's next round
 
     return lifespan
+
+
+def _janitor(context: Context) -> float:
+    """Return the seconds between two deletions: what has expired is not kept for much longer."""
+    return min(30.0, context.settings.result_ttl_seconds / 4)
 
 
 def _probes(context: Context) -> list[Route]:
@@ -152,4 +160,6 @@ def _openapi(app: FastAPI, context: Context) -> dict[str, Any]:
     """Return the document, with the route FastAPI does not see and the present schema in it."""
     document = FastAPI.openapi(app)
     document["paths"]["/predict"] = openapi.predict_path(context.schema.schema)
+    document["paths"][factorial.PATH] = openapi.factorial_path()
+    document["paths"][tasks.PATH] = openapi.predict_async_path(context.schema.schema)
     return document

@@ -10,9 +10,12 @@ from aimq.jobs.port import JobStore
 from aimq.ml_client.relay import MlRelay
 from aimq.settings import Settings
 from interface.backlog import Backlog
+from interface.baseline import Baseline
+from interface.callbacks import Callbacks
 from interface.events import JobEvents
 from interface.metrics import Metrics
 from interface.publisher import Publisher
+from interface.recorder import Recorder
 from interface.schema_cache import SchemaCache
 from interface.threads import Threads
 
@@ -36,16 +39,20 @@ class Context:
         self.threads = Threads(_STORE_THREADS, "store")
         self.broker_threads = Threads(_BROKER_THREADS, "broker")
         self.publisher = Publisher(self.broker, self.store, self.threads, self.metrics)
+        self.recorder = Recorder(self.store, self.threads, self.publisher)
         self.events = JobEvents(self.store, self.metrics)
         self.backlog = Backlog(
             self.broker, self.broker_threads, self.metrics, self.settings.queue_bound
         )
         self.schema = SchemaCache(self.ml, self.metrics)
+        self.callbacks = Callbacks(self.settings)
+        self.baseline = Baseline(self.settings.concurrency, self.settings.task_seconds)
 
     def close(self) -> None:
         """End the threads. The ports stay their maker's to close."""
         self.threads.close()
         self.broker_threads.close()
+        self.baseline.close()
 
 
 def upload_key(job_id: str) -> str:
@@ -56,3 +63,13 @@ def upload_key(job_id: str) -> str:
 def result_key(job_id: str) -> str:
     """Return the file key of a job's result."""
     return f"results/{job_id}.xlsx"
+
+
+def digits_key(job_id: str) -> str:
+    """Return the file key of a factorial too long for the job's record."""
+    return f"results/{job_id}.txt"
+
+
+def file_keys(job_id: str) -> tuple[str, ...]:
+    """Return every key under which a job of whatever kind may have a file."""
+    return upload_key(job_id), result_key(job_id), digits_key(job_id)

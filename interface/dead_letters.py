@@ -23,7 +23,17 @@ _REPLAYED: Final = 1000
 #: Bytes of a payload that are shown.
 _SHOWN: Final = 64 * 1024
 
-QueueName = Literal["uploads", "tasks", "aimq.uploads", "aimq.tasks"]
+QueueName = Literal[
+    "uploads",
+    "tasks",
+    "predictions",
+    "factorials",
+    "webhooks",
+    "aimq.uploads",
+    "aimq.tasks",
+    "aimq.tasks.factorial",
+    "aimq.webhooks",
+]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
@@ -64,7 +74,7 @@ def router(context: Context) -> APIRouter:
 
 
 def _queues(name: str | None) -> Iterable[str]:
-    return WORK_QUEUES if name is None else (SHORT_NAMES.get(name, name),)
+    return WORK_QUEUES if name is None else SHORT_NAMES.get(name, (name,))
 
 
 def _list(context: Context, queues: Iterable[str], limit: int) -> list[DeadLetter]:

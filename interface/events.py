@@ -43,13 +43,30 @@ class Mailbox:
 
 
 class State:
-    """A job as its watchers get it. Encoded once, however many they are."""
+    """A job as its watchers get it. Encoded once, however many they are.
 
-    __slots__ = ("final", "text")
+    Attributes:
+        rendering: where another form of it than `text` is being made, for all watchers.
+    """
+
+    __slots__ = ("_text", "job", "rendering")
 
     def __init__(self, job: Job) -> None:
-        self.final = job.final
-        self.text = msgspec.json.encode(job.public()).decode()
+        self.job = job
+        self.rendering: asyncio.Task[str] | None = None
+        self._text = ""
+
+    @property
+    def final(self) -> bool:
+        """Tell whether no further state will come."""
+        return self.job.final
+
+    @property
+    def text(self) -> str:
+        """The job's public fields as JSON."""
+        if not self._text:
+            self._text = msgspec.json.encode(self.job.public()).decode()
+        return self._text
 
 
 class JobEvents:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from typing import Annotated, Any, BinaryIO, Final
+from functools import partial
+from typing import Annotated, BinaryIO, Final
 
 import msgspec
 from fastapi import APIRouter, Query, WebSocket
 from fastapi.responses import Response, StreamingResponse
-from starlette.websockets import WebSocketDisconnect
 
 from aimq.errors import Conflict, FieldError, Gone, NotFound
 from aimq.jobs.job import Job, Status
 from aimq.messages import Kind
-from interface.context import Context, result_key, upload_key
-from interface.events import Mailbox, State
+from interface.context import Context, file_keys, result_key
+from interface.event_stream import stream
+from interface.events import State
 from interface.filenames import content_disposition, result_name
-from interface.guard import PROTOCOL
 from interface.openapi import problems
 
 XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -68,7 +66,7 @@ def router(context: Context) -> APIRouter:
 
     @routes.websocket("/jobs/{job_id}/events")
     async def events(websocket: WebSocket, job_id: str) -> None:
-        await _events(context, websocket, job_id)
+        await stream(context.events, websocket, job_id, partial(find, context), _text)
 
     return routes
 
@@ -127,41 +125,10 @@ async def _chunks(context: Context, file: BinaryIO) -> AsyncIterator[bytes]:
 def _delete(context: Context, job_id: str) -> None:
     """Cancel, so that whoever holds the job lets it go; then delete files and record. Blocks."""
     context.store.cancel(job_id)
-    context.files.delete(upload_key(job_id))
-    context.files.delete(result_key(job_id))
+    for key in file_keys(job_id):
+        context.files.delete(key)
     context.store.delete(job_id)
 
 
-async def _events(context: Context, websocket: WebSocket, job_id: str) -> None:
-    """Send the job's state at once and at every change, until it is final."""
-    with context.events.watch(job_id) as mailbox:  # before the look-up: no change goes unseen
-        job = await find(context, job_id)  # an error is answered in place of the handshake
-        named = PROTOCOL in websocket.scope.get("subprotocols", ())
-        await websocket.accept(subprotocol=PROTOCOL if named else None)
-        leaving = asyncio.create_task(_notice_leaving(websocket, mailbox))
-        try:
-            await _send_states(websocket, State(job), mailbox)
-        except WebSocketDisconnect:
-            return  # the reader vanished
-        finally:
-            leaving.cancel()
-            with suppress(asyncio.CancelledError):
-                await leaving
-
-
-async def _send_states(websocket: WebSocket, first: State, mailbox: Mailbox) -> None:
-    state: State | None = first
-    while state is not None:
-        await websocket.send_text(state.text)
-        if state.final:
-            await websocket.close(1000)
-            return
-        state = await mailbox.take()
-
-
-async def _notice_leaving(websocket: WebSocket, mailbox: Mailbox) -> None:
-    """Read and ignore what the client says, to learn when it goes."""
-    message: Any = {}
-    while message.get("type") != "websocket.disconnect":
-        message = await websocket.receive()
-    mailbox.close()
+async def _text(state: State) -> str:
+    return state.text

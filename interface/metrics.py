@@ -47,6 +47,10 @@ class Metrics:
         self.predictions = Counter(
             "aimq_predictions", "Single predictions by status", ["status"], registry=registry
         )
+        self.tasks = Counter(
+            "aimq_tasks", "Tasks asked for, by kind and outcome", ["kind", "outcome"],
+            registry=registry,
+        )  # fmt: skip
         self.queue = Gauge(
             "aimq_queue_messages", "Messages by queue and state", ["queue", "state"],
             registry=registry,

@@ -39,7 +39,7 @@ _PASSED_ON: Final = frozenset(
 )
 
 
-class _Gone(Exception):
+class Disconnected(Exception):
     """The client left before its request was complete."""
 
 
@@ -64,7 +64,7 @@ class Predict:
         except AimqError as exc:
             status = exc.status
             await problems.response(exc)(scope, receive, send)
-        except _Gone:
+        except Disconnected:
             return
         self._metrics.predict_seconds.observe(perf_counter() - begun)
         if status == HTTPStatus.OK:
@@ -73,7 +73,7 @@ class Predict:
             self._metrics.predictions.labels(str(status)).inc()
 
     async def _relay(self, scope: Scope, receive: Receive, send: Send) -> int:
-        body = await _read(receive, self._max_body)
+        body = await read_body(receive, self._max_body)
         if body.lstrip(_BLANKS).startswith(b"["):
             raise Invalid(_ONE_RECORD)
         trace = telemetry.continue_trace(Headers(scope=scope).get("traceparent"))
@@ -87,7 +87,7 @@ class Predict:
         return answer.status
 
 
-async def _read(receive: Receive, bound: int) -> bytes:
+async def read_body(receive: Receive, bound: int) -> bytes:
     """Return the whole body. Raises `TooLarge` as soon as it is over the bound."""
     message = await receive()
     if not message.get("more_body") and message["type"] == "http.request":
@@ -97,7 +97,7 @@ async def _read(receive: Receive, bound: int) -> bytes:
     chunks, size = [], 0
     while True:
         if message["type"] == "http.disconnect":
-            raise _Gone
+            raise Disconnected
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
         _check(size, bound)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from aimq.errors import BrokerUnavailable
-from interface.context import Context, result_key, upload_key
+from interface.context import Context, file_keys
 
 #: Younger jobs are still in the hands of the request that made them.
 _SETTLED_SECONDS: Final = 4.0
@@ -58,6 +58,6 @@ async def expire(context: Context) -> None:
 
 def _delete(context: Context, ids: list[str]) -> None:
     for job_id in ids:
-        context.files.delete(upload_key(job_id))
-        context.files.delete(result_key(job_id))
-        context.store.delete(job_id)
+        for key in file_keys(job_id):
+            context.files.delete(key)
+    context.store.delete_all(ids)

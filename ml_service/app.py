@@ -20,13 +20,13 @@ from aimq.http import probes, problems
 from aimq.http.serve import address, bind, serve
 from aimq.settings import Settings
 from aimq.telemetry import configure_logging
-from ml_service import models, openapi
+from ml_service import factorial, models, openapi, v2
 from ml_service.access import Access
 from ml_service.admission import Gate
 from ml_service.bodies import Budget
 from ml_service.catalogue import Catalogue
 from ml_service.client_rates import ClientRates
-from ml_service.endpoint import Endpoint, Handler
+from ml_service.endpoint import Endpoint, Handler, ProblemWriter, problem_reply
 from ml_service.limits import Aimd
 from ml_service.metrics import ServiceMetrics
 from ml_service.predict import Predict
@@ -79,6 +79,8 @@ class MlService(FastAPI):
             for way, summary in _SUMMARY.items():
                 operation = openapi.predict_operation(way, summary, current)
                 document["paths"][f"/predict/{way}"] = {"post": operation}
+            for path in v2.INFER_PATHS:
+                document["paths"][path] = {"post": openapi.infer_operation(path)}
         return document
 
 
@@ -96,6 +98,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     rates = ClientRates(settings.rate_limit, _rate_storage(settings), counting)
     gate = Gate(access, rates, Aimd(target=settings.latency_target_ms / 1000), registry)
 
+    simulated = factorial.FactorialModel(settings)
     threads = Threads(settings.concurrency, gate.aside)
     budget = Budget(_HELD_BODIES * settings.max_upload_mb * 1024 * 1024)
 
@@ -103,6 +106,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with catalogue.running(), gate.running():
             yield
+        simulated.close()
         await asyncio.to_thread(threads.close)
         await asyncio.to_thread(counting.shutdown)
 
@@ -115,15 +119,21 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     app.catalogue = catalogue
     app.direct = {}
 
-    def direct(path: str, handler: Handler) -> None:
-        endpoint = Endpoint(handler, gate, metrics.route(path))
-        app.direct[path] = endpoint
-        app.router.routes.append(Route(path, endpoint, methods=["POST"]))  # 405 for others
+    def endpoint(path: str, handler: Handler, problem: ProblemWriter) -> Endpoint:
+        made = Endpoint(handler, gate, metrics.route(path), problem)
+        app.router.routes.append(Route(path, made, methods=["POST"]))
+        return made
 
     for way in (ONNX, PICKLE):
-        direct(f"/predict/{way}", Predict(way, catalogue, threads, metrics, settings, budget))
+        path = f"/predict/{way}"
+        handler = Predict(way, catalogue, threads, metrics, settings, budget)
+        app.direct[path] = endpoint(path, handler, problem_reply)
+    for path in v2.INFER_PATHS:
+        endpoint(path, v2.Infer(catalogue, threads, metrics, settings), v2.problem)
+    app.include_router(v2.routes(catalogue, settings))
     problems.install(app)
     app.include_router(models.routes(catalogue, access))
+    app.include_router(factorial.routes(simulated, access))
     app.router.routes.extend(probes.routes({"models": catalogue.check}, registry))
     return app
 

@@ -171,6 +171,8 @@ class Catalogue:
                     await self.reload()
                 seen = mark
             except NotFound as exc:
+                if self._current is None and exc.detail != self._why_not:
+                    logger.warning("waiting: %s", exc.detail)
                 self._why_not = exc.detail
                 seen = None
             except TransientError:

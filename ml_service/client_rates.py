@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from limits import RateLimitItem, parse
 from limits.strategies import RateLimiter
@@ -33,7 +33,7 @@ BLOCKS: Final = 50
 #: Clients remembered at one time; beyond it those whose blocks have lapsed are forgotten.
 MOST_CLIENTS: Final = 10_000
 #: Longest waits for the shared storage, in seconds.
-_REMOTE_OPTIONS: Final = {"socket_connect_timeout": 0.5, "socket_timeout": 1.0}
+_REMOTE_OPTIONS: Final[dict[str, Any]] = {"socket_connect_timeout": 0.5, "socket_timeout": 1.0}
 #: After a failure of the shared storage clients are counted here for so long, in seconds.
 STORAGE_PAUSE: Final = 5.0
 

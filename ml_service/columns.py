@@ -70,37 +70,75 @@ def read_stream(body: bytes, version: Version, max_rows: int) -> pd.DataFrame:
 
     Raises:
         ClientError: not an Arrow stream.
-        Invalid: a column is missing; names it.
+        Invalid: a column is missing, or holds neither text nor numbers; names it.
         TooLarge: more than `max_rows` rows.
+        UnsupportedMedia: compressed.
     """
     import pyarrow as pa  # noqa: PLC0415 # not needed for single predictions
 
     from ml_service.arrow_guard import refuse_compressed  # noqa: PLC0415 # same
 
-    schema = version.schema
     try:
         refuse_compressed(body)
         with pa.ipc.open_stream(body) as reader:
-            names = reader.schema.names
-            places, missing = match_columns(schema, names)
-            if missing:
-                raise Invalid(
-                    f"Columns missing: {', '.join(missing)}.",
-                    errors=[{"field": name, "message": "is missing"} for name in missing],
-                )
-            batches, rows = [], 0
-            for batch in reader:
-                rows += batch.num_rows
-                if rows > max_rows:
-                    raise TooLarge(f"More than {max_rows:,} rows in one request.")
-                batches.append(batch.select(list(places.values())))
-            fields = [reader.schema.field(place) for place in places.values()]
-        table = pa.Table.from_batches(batches, pa.schema(fields)).rename_columns(list(places))
-        table.validate(full=True)
-        frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
-    except (pa.ArrowException, MemoryError, OverflowError, UnicodeDecodeError) as exc:
+            places = _places(version, reader.schema)
+            table = _read_rows(reader, list(places.values()), max_rows)
+        table.validate(full=True)  # offsets and codes that point elsewhere
+        frame: pd.DataFrame = table.rename_columns(list(places)).to_pandas(ignore_metadata=True)
+    except (pa.ArrowException, OSError, MemoryError, LookupError, TypeError, ValueError) as exc:
         raise ClientError(f"The body is not a readable Arrow stream: {str(exc)[:200]}") from None
     return frame
+
+
+def _places(version: Version, found: pa.Schema) -> dict[str, int]:
+    """Return where the schema's columns lie in a stream's."""
+    places, missing = match_columns(version.schema, found.names)
+    if missing:
+        raise Invalid(
+            f"Columns missing: {', '.join(missing)}.",
+            errors=[{"field": name, "message": "is missing"} for name in missing],
+        )
+    odd = {
+        name: str(found.field(place).type)[:60]
+        for name, place in places.items()
+        if not _readable(found.field(place).type)
+    }
+    if odd:
+        raise Invalid(
+            f"Columns of a type that is not read here: {', '.join(odd)}.",
+            errors=[
+                {"field": name, "message": f"holds {kind}, neither text nor numbers", "given": kind}
+                for name, kind in odd.items()
+            ],
+        )
+    return places
+
+
+def _readable(kind: pa.DataType) -> bool:
+    import pyarrow as pa  # noqa: PLC0415 # not needed for single predictions
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_null(kind)
+    )
+
+
+def _read_rows(reader: pa.RecordBatchReader, places: list[int], max_rows: int) -> pa.Table:
+    import pyarrow as pa  # noqa: PLC0415 # not needed for single predictions
+
+    batches, rows = [], 0
+    for batch in reader:
+        rows += batch.num_rows
+        if rows > max_rows:
+            raise TooLarge(f"More than {max_rows:,} rows in one request.")
+        batches.append(batch.select(places))
+    return pa.Table.from_batches(batches, pa.schema([reader.schema.field(at) for at in places]))
 
 
 def write_stream(version: Version, scored: Scored) -> bytes:

@@ -37,6 +37,8 @@ class Reply(NamedTuple):
 
 
 Handler = Callable[[Scope, Receive], Awaitable[Reply]]
+#: Writes an error, with headers of its own.
+ProblemWriter = Callable[[AimqError, dict[str, str]], Reply]
 
 
 class Admission(Protocol):
@@ -69,7 +71,7 @@ class Endpoint:
     """An ASGI application for one path and the method POST.
 
     Args:
-        problem: writes an error's document; a protocol of its own may have its own form.
+        problem: writes an error's document: `problem_reply`, or as another protocol has it.
     """
 
     def __init__(
@@ -77,12 +79,12 @@ class Endpoint:
         handler: Handler,
         admission: Admission,
         stats: RequestStats,
-        problem: Callable[[AimqError, dict[str, str]], Reply] | None = None,
+        problem: ProblemWriter,
     ) -> None:
         self._handler = handler
         self._admission = admission
         self._stats = stats
-        self._problem = problem or problem_reply
+        self._problem = problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

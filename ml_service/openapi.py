@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from aimq.schema.jsonschema import record_schema
@@ -15,7 +16,7 @@ _PROBLEM: Final = "#/components/schemas/Problem"
 _WHEN: Final = {
     "400": "Not JSON, or not an Arrow stream.",
     "401": "An API key is needed.",
-    "404": "No such version.",
+    "404": "No such model or version.",
     "409": "The version cannot be served; the one in service stays.",
     "413": "The body is over the limit.",
     "415": "Neither JSON nor an Arrow stream.",
@@ -84,6 +85,41 @@ def predict_operation(way: str, summary: str, version: Version | None) -> Docume
                 "content": {JSON: {"schema": {"oneOf": [answer, answers]}}, ARROW: stream},
             },
             **problems(),
+        },
+    }
+
+
+def infer_operation(path: str) -> Document:
+    """Return the operation of the Open Inference Protocol that predicts."""
+    parts = re.findall(r"{(\w+)}", path)
+    tensor = {
+        "type": "object",
+        "required": ["name", "shape", "datatype", "data"],
+        "properties": {
+            "name": {"type": "string"},
+            "shape": {"type": "array", "items": {"type": "integer"}},
+            "datatype": {"type": "string"},
+            "data": {"type": "array", "items": {}},
+        },
+    }
+    tensors = {"type": "array", "items": tensor}
+    request = {"type": "object", "required": ["inputs"], "properties": {"inputs": tensors}}
+    answer = {"type": "object", "required": ["outputs"], "properties": {"outputs": tensors}}
+    error = {"type": "object", "properties": {"error": {"type": "string"}}}
+    failed = {"content": {JSON: {"schema": error}}}
+    statuses = ("400", "401", "404", "413", "429", "503", "504")
+    return {
+        "operationId": "infer_" + "_".join(parts),
+        "summary": "Predict: a tensor for each field of a record",
+        "tags": ["open inference protocol"],
+        "parameters": [
+            {"name": part, "in": "path", "required": True, "schema": {"type": "string"}}
+            for part in parts
+        ],
+        "requestBody": {"required": True, "content": {JSON: {"schema": request}}},
+        "responses": {
+            "200": {"description": "Predictions.", "content": {JSON: {"schema": answer}}},
+            **{status: {"description": _WHEN[status], **failed} for status in statuses},
         },
     }
 

@@ -83,12 +83,12 @@ class Predict:
 
     async def _list(self, values: list[object]) -> Reply:
         with self._catalogue.using() as version:
-            inline = min(_LIST_INLINE, records.most_rows_inline(version, self._way))
+            inline = min(_LIST_INLINE, records.most_inline(version, self._way))
             if len(values) <= inline:
-                body, served = records.score_records(version, self._way, values)
+                body, served = records.score_list(version, self._way, values)
             else:
                 body, served = await self._threads.run(
-                    records.score_records, version, self._way, values
+                    records.score_list, version, self._way, values
                 )
         return Reply(body, [_JSON, _served_by(served)], quick=False)
 

@@ -14,6 +14,9 @@ from ml_service.numbers import shortest
 from ml_service.runtimes.port import Answer
 from ml_service.version import GroupModel, Version
 
+#: A prediction (its group, its shortest decimal), or why there is none.
+Outcome = tuple[str, str] | AimqError
+
 
 class Failed(msgspec.Struct, frozen=True):
     """What is answered in the place of a record that has no prediction."""
@@ -30,15 +33,15 @@ def encode_answer(version: Version, group: str, answer: Answer) -> bytes:
     return version.answers[group] % shortest(value).encode()
 
 
-def score_records(version: Version, way: str, records: Sequence[object]) -> tuple[bytes, list[str]]:
-    """Return a JSON list with an answer for each record, in order, and the runtimes that answered.
+def score(version: Version, way: str, records: Sequence[object]) -> tuple[list[Outcome], list[str]]:
+    """Return an outcome for each record, in order, and the runtimes that answered.
 
-    May block: see `most_rows_inline`.
+    May block: see `most_inline`.
 
     Raises:
         TransientError: the runtime cannot answer now; no record is answered then.
     """
-    replies: list[bytes] = [b""] * len(records)
+    outcomes: list[Outcome] = [("", "")] * len(records)
     rows: dict[str, tuple[GroupModel, list[int], list[list[float]]]] = {}
     for index, record in enumerate(records):
         try:
@@ -46,7 +49,7 @@ def score_records(version: Version, way: str, records: Sequence[object]) -> tupl
             if encoded.group not in rows:
                 rows[encoded.group] = (version.model(way, encoded.group), [], [])
         except Invalid as exc:
-            replies[index] = _failed(exc)
+            outcomes[index] = exc
             continue
         _, places, matrix = rows[encoded.group]
         places.append(index)
@@ -56,20 +59,23 @@ def score_records(version: Version, way: str, records: Sequence[object]) -> tupl
         answer = group_model.ask(np.array(matrix, dtype=np.float32))
         served.add(answer.served_by)
         for index, value in zip(places, answer.values, strict=True):
-            replies[index] = _one(version, group, value)
-    return b"[" + b",".join(replies) + b"]", sorted(served)
+            finite = math.isfinite(value)
+            outcomes[index] = (group, shortest(value)) if finite else InternalError(NOT_FINITE)
+    return outcomes, sorted(served)
 
 
-def most_rows_inline(version: Version, way: str) -> int:
+def score_list(version: Version, way: str, records: Sequence[object]) -> tuple[bytes, list[str]]:
+    """Do as `score`, and return the outcomes as a JSON list."""
+    outcomes, served = score(version, way, records)
+    replies = (
+        version.answers[outcome[0]] % outcome[1].encode()
+        if isinstance(outcome, tuple)
+        else msgspec.json.encode(Failed(outcome.detail, outcome.errors))
+        for outcome in outcomes
+    )
+    return b"[" + b",".join(replies) + b"]", served
+
+
+def most_inline(version: Version, way: str) -> int:
     """Return how many records of whatever groups may be scored on the event loop; 0: none."""
     return min(group_model.inline_rows for group_model in version.models[way].values())
-
-
-def _one(version: Version, group: str, value: np.float32) -> bytes:
-    if not math.isfinite(value):
-        return _failed(InternalError(NOT_FINITE))
-    return version.answers[group] % shortest(value).encode()
-
-
-def _failed(error: AimqError) -> bytes:
-    return msgspec.json.encode(Failed(error.detail, error.errors))

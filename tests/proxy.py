@@ -48,6 +48,8 @@ class Proxy:
         self._closed = True
         self.cut()
         self._thread.join(5)
+        self._drop(*self._peers)
+        self._selector.close()
         self._listener.close()
 
     def _run(self) -> None:
@@ -84,9 +86,9 @@ class Proxy:
             pass
         self._drop(sock, peer)
 
-    def _drop(self, *pair: socket.socket) -> None:
+    def _drop(self, *socks: socket.socket) -> None:
         with self._lock:
-            for sock in pair:
+            for sock in socks:
                 if self._peers.pop(sock, None) is not None:
                     self._selector.unregister(sock)
                     sock.close()

@@ -10,14 +10,34 @@ from aimq.messages import Kind
 EXCHANGE: Final = "aimq"
 UPLOADS: Final = "aimq.uploads"
 TASKS: Final = "aimq.tasks"
-WORK_QUEUES: Final = (UPLOADS, TASKS)
-#: What ``--queues`` of the command line accepts.
-SHORT_NAMES: Final = {"uploads": UPLOADS, "tasks": TASKS}
+FACTORIALS: Final = "aimq.tasks.factorial"
+WEBHOOKS: Final = "aimq.webhooks"
+WORK_QUEUES: Final = (UPLOADS, TASKS, FACTORIALS, WEBHOOKS)
+#: What ``--queues`` of the command line accepts. "tasks" is every kind of task and what is told
+#: of them; each kind can also be given workers of its own.
+SHORT_NAMES: Final = {
+    "uploads": (UPLOADS,),
+    "tasks": (TASKS, FACTORIALS, WEBHOOKS),
+    "predictions": (TASKS,),
+    "factorials": (FACTORIALS,),
+    "webhooks": (WEBHOOKS,),
+}
+
+_QUEUES: Final = {
+    Kind.SPREADSHEET: UPLOADS,
+    Kind.PREDICTION: TASKS,
+    Kind.FACTORIAL: FACTORIALS,
+    Kind.WEBHOOK: WEBHOOKS,
+}
 
 
 def queue_of(kind: Kind) -> str:
-    """Return the work queue on which messages of `kind` travel."""
-    return UPLOADS if kind is Kind.SPREADSHEET else TASKS
+    """Return the work queue on which messages of `kind` travel.
+
+    What takes seconds has a queue apart from what takes milliseconds: in one and the same queue
+    the quick would wait behind the slow, however many workers there are.
+    """
+    return _QUEUES[kind]
 
 
 def dead_queue(queue: str) -> str:

@@ -29,7 +29,11 @@ def ml_service(port: Port = None, parent: Parent = 0) -> None:
 
 def batch_processor(
     queues: Annotated[
-        str, typer.Option(help="Queues to work on, comma-separated: uploads, tasks.")
+        str,
+        typer.Option(
+            help="Queues to work on, comma-separated: uploads, tasks; or of the tasks only "
+            "predictions, factorials, webhooks."
+        ),
     ] = "uploads,tasks",
     concurrency: Annotated[int | None, typer.Option(help="Messages worked on at once.")] = None,
     parent: Parent = 0,
@@ -39,7 +43,7 @@ def batch_processor(
     unknown = sorted(set(names) - set(SHORT_NAMES))
     if unknown or not names:
         raise SettingsError(f"--queues takes {', '.join(SHORT_NAMES)}; got {queues!r}")
-    chosen = [SHORT_NAMES[name] for name in names]
+    chosen = list(dict.fromkeys(queue for name in names for queue in SHORT_NAMES[name]))
     _run("batch_processor", {"concurrency": concurrency}, parent, queues=chosen)
 
 

@@ -55,6 +55,7 @@ def serve(app: ASGIApp, sock: socket.socket, settings: Settings) -> None:
         access_log=False,
         lifespan="on",
         ws="websockets-sansio",
+        ws_per_message_deflate=False,  # events are short: compressing costs more than sending
         timeout_graceful_shutdown=max(1, int(settings.shutdown_seconds - settings.drain_seconds)),
         timeout_keep_alive=30,
         server_header=False,

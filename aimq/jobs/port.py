@@ -156,6 +156,12 @@ class JobStore(Protocol):
         """
         ...
 
+    def delete_all(self, job_ids: Sequence[str]) -> None:
+        """Forget many jobs, as the janitor does; unknown ids are passed over. May come undone with
+        a loss of power: they have expired, and are deleted again then.
+        """
+        ...
+
     def take_expired(self, lease: float, limit: int = 100) -> list[str]:
         """Return ids of jobs past their time, whose files are to be deleted and which are then
         to be `delete`d; every other caller is kept from getting them for `lease` seconds.

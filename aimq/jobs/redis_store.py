@@ -172,6 +172,11 @@ class RedisStore:
         """See `JobStore.delete`."""
         return bool(self._server.run("delete", [encoded(job_id)], again=False))
 
+    def delete_all(self, job_ids: Sequence[str]) -> None:
+        """See `JobStore.delete_all`."""
+        for bulk in _bulks(job_ids):
+            self._server.run("delete", [encoded(job_id) for job_id in bulk], again=True)
+
     def take_expired(self, lease: float, limit: int = 100) -> list[str]:
         """See `JobStore.take_expired`."""
         arguments = [_microseconds(lease), max(limit, 0)]

@@ -1,4 +1,4 @@
-"""Kills services, servers and connections at random under load, and accounts for every upload.
+"""Kills services, servers and connections at random under load, and accounts for all it accepted.
 
     make chaos
 
@@ -9,6 +9,7 @@ last three are 0. A seed draws the same blows again.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -23,8 +24,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--on", choices=["embedded", "servers", "both"], default="both")
+    parser.add_argument("--rows", type=int, default=3000, help="of the largest workbook")
     parser.add_argument("--models", type=Path, default=Path("models"))
     options = parser.parse_args()
+    # Servers and services are ended also when this is asked to stop.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     print(describe())
     kept = True
     for name in ("embedded", "servers"):
@@ -32,7 +36,8 @@ def main() -> int:
             with tempfile.TemporaryDirectory(prefix="aimq-chaos-") as folder:
                 report = run(
                     Path(folder), options.models.absolute(), kills=options.kills,
-                    seed=options.seed, servers=name == "servers", say=print,
+                    seed=options.seed, servers=name == "servers", most_rows=options.rows,
+                    say=lambda line: print(line, flush=True),
                 )  # fmt: skip
                 _show(name, report)
                 kept = kept and report.kept
@@ -46,10 +51,9 @@ def _show(name: str, report: Report) -> None:
     for blow, count in sorted(report.blows.items()):
         print(f"  {count:4d} × {blow}")
     print(f"  {report.account.summary()}")
-    print(f"  uploads refused or unanswered meanwhile: {report.account.refused}")
-    print(
-        f"  messages left unacknowledged: {report.held or 'none'}; exit codes {report.exit_codes}"
-    )
+    print(f"  refused or unanswered meanwhile: {report.account.refused:,}")
+    print(f"  all final {report.until_final:.0f} s after the last blow")
+    print(f"  messages left in queues: {report.left or 'none'}; exit codes {report.exit_codes}")
     for what in ("lost", "duplicated", "wrong", "unexpected"):
         for item in getattr(report.account, what):
             print(f"  {what}: {item}")

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from aimq.broker.connect import connect_broker
+from aimq.broker.topology import WORK_QUEUES
+from aimq.settings import Settings
+from benchmarks.chaos.plan import Blow
 from tests.proxy import Proxy
 from tests.servers.rabbitmq import RabbitServer
 from tests.servers.redis import RedisServer
-from tests.system import ROOT, environment, free_ports, wait_ready
+from tests.services import Service
+from tests.system import environment, free_ports
 
+_LEASE = 3.0
 #: A test's patience must not be what decides: leases and retries are short, limits are wide.
 QUICK = {
-    "AIMQ_LEASE_SECONDS": "3",
+    "AIMQ_LEASE_SECONDS": str(_LEASE),
     "AIMQ_RETRY_BASE_SECONDS": "0.2",
     "AIMQ_RETRY_MAX_SECONDS": "2",
     "AIMQ_MAX_ATTEMPTS": "100",
@@ -28,44 +29,15 @@ QUICK = {
     "AIMQ_LOG_LEVEL": "warning",
 }
 
-
-class Daemon:
-    """One service of ours, killed with SIGKILL and started again."""
-
-    def __init__(self, name: str, environ: Mapping[str, str], log: Path) -> None:
-        self.name = name
-        self._environ = dict(environ)
-        self._log = log
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start the service; it says in its log when it cannot."""
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "aimq", self.name.partition(" ")[0]],
-                env=self._environ, cwd=ROOT, stdout=log, stderr=log,
-            )  # fmt: skip
-
-    def kill(self) -> None:
-        """Kill the service as a crash would."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-    def stop(self) -> int:
-        """Ask the service to stop; return its exit code."""
-        assert self.process is not None
-        self.process.terminate()
-        return self.process.wait(60)
-
-
-@dataclass(frozen=True)
-class Blow:
-    """One thing that can go wrong: `strike` does it, `mend` undoes it after a while."""
-
-    name: str
-    strike: Callable[[], object]
-    mend: Callable[[], object] = lambda: None
+#: What is struck is left alone for so long, in seconds: it needs some of it to start again.
+_REST = {
+    "interface": 8.0,
+    "ml-service": 8.0,
+    "batch-processor": 4.0,
+    "batch-processor 2": 4.0,
+    "rabbitmq": 14.0,
+    "redis": 5.0,
+}
 
 
 class Fleet:
@@ -86,9 +58,8 @@ class Fleet:
         self._models = models
         self._stack = ExitStack()
         self._proxies: dict[str, Proxy] = {}
-        self.daemons: list[Daemon] = []
+        self.daemons: list[Service] = []
         self.environ: dict[str, str] = {}
-        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         more = dict(QUICK)
@@ -98,15 +69,17 @@ class Fleet:
             more["AIMQ_BROKER_URL"] = self._behind_proxy("amqp", self.rabbit.url)
             more["AIMQ_STORE_URL"] = self._behind_proxy("redis", self.redis.url)
         self.environ = environment(self.folder / "data", self._models, **more)
+        ml = self.environ["AIMQ_ML_URL"]
+        through_proxy = {**self.environ, "AIMQ_ML_URL": self._behind_proxy("ml-service", ml)}
         (second,) = free_ports(1)
-        other = {**self.environ, "AIMQ_METRICS_PORT": str(second)}
+        other = {**through_proxy, "AIMQ_METRICS_PORT": str(second)}
         self.daemons = [
-            Daemon(name, environ, self.folder / f"{name}.log")
+            Service(name, environ, self.folder / f"{name}.log")
             for name, environ in (
                 ("ml-service", self.environ),
-                ("batch-processor", self.environ),
+                ("batch-processor", through_proxy),
                 ("batch-processor 2", other),
-                ("interface", self.environ),
+                ("interface", through_proxy),
             )
         ]
         for daemon in self.daemons:
@@ -130,45 +103,56 @@ class Fleet:
 
     def blows(self) -> list[Blow]:
         """Return all that can go wrong with this fleet."""
-        found = [Blow(f"kill -9 {d.name}", d.kill, d.start) for d in self.daemons]
-        if self.rabbit and self.redis:
-            found += [
-                Blow("kill -9 rabbitmq", self.rabbit.kill, self.rabbit.start),
-                Blow("restart rabbitmq", self.rabbit.stop, self.rabbit.start),
-                Blow("kill -9 redis", self.redis.kill, self.redis.start),
-                Blow("restart redis", self.redis.stop, self.redis.start),
-            ]
+        found = []
+        for daemon in self.daemons:
+            name = daemon.name
+            found.append(Blow(name, f"kill -9 {name}", daemon.kill, daemon.start, rest=_REST[name]))
+            if name.startswith("batch-processor"):
+                found.append(
+                    Blow(name, f"freeze {name}", daemon.freeze, daemon.thaw, outage=2 * _LEASE)
+                )
+        for name, server in (("rabbitmq", self.rabbit), ("redis", self.redis)):
+            if server is not None:
+                rest = _REST[name]
+                found += [
+                    Blow(name, f"kill -9 {name}", server.kill, server.start, rest=rest),
+                    Blow(name, f"restart {name}", server.stop, server.start, rest=rest),
+                ]
         for name, proxy in self._proxies.items():
-            found.append(Blow(f"cut {name} connections", proxy.cut))
+            found.append(Blow(f"{name} network", f"cut {name} connections", proxy.cut))
         return found
 
     def wait_ready(self) -> None:
         """Return once every service is ready."""
         for daemon in self.daemons:
-            assert daemon.process is not None
-            wait_ready(daemon.process, self._address(daemon))
+            daemon.wait_ready()
 
     def stop(self) -> list[int]:
         """Ask all services to stop, the front door first; return their exit codes."""
         return [daemon.stop() for daemon in reversed(self.daemons)]
 
-    def held_messages(self) -> dict[str, int]:
-        """Return the unacknowledged messages by queue, as RabbitMQ itself counts them."""
-        if self.rabbit is None:
-            return {}
-        deadline = time.monotonic() + 15  # its figures lag some seconds behind
-        while True:
-            held = {name: unacked for name, (_, unacked) in self.rabbit.queues().items() if unacked}
-            if not held or time.monotonic() > deadline:
-                return held
-            time.sleep(0.5)
+    def left_over(self) -> dict[str, str]:
+        """Return what is in the queues, dead letters apart, once it does not get less any more.
 
-    def _address(self, daemon: Daemon) -> str:
-        if daemon.name == "interface":
-            return self.url
-        if daemon.name == "ml-service":
-            return self.ml_url
-        return f"http://127.0.0.1:{daemon._environ['AIMQ_METRICS_PORT']}"  # noqa: SLF001
+        Counted by RabbitMQ itself where it is the broker. A second message of a job that is done
+        may be on its way to be forgotten; an unacknowledged one must not stay.
+        """
+        deadline = time.monotonic() + 20
+        while (left := self._in_queues()) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return left
+
+    def _in_queues(self) -> dict[str, str]:
+        if self.rabbit is not None:
+            return {
+                name: f"{ready} ready, {unacked} unacknowledged"
+                for name, (ready, unacked) in self.rabbit.queues().items()
+                if unacked or (ready and not name.endswith(".dead"))
+            }
+        broker = connect_broker(Settings(data_dir=self.folder / "data"))
+        with closing(broker):
+            counts = {queue: broker.counts(queue) for queue in WORK_QUEUES}
+        return {q: str(c) for q, c in counts.items() if c.ready or c.held or c.delayed}
 
     def _behind_proxy(self, name: str, url: str) -> str:
         parts = urlsplit(url)

@@ -1,11 +1,14 @@
-"""What was promised, and whether it was kept: every upload that was answered 202."""
+"""What was promised, and whether it was kept: everything that was answered 202."""
 
 from __future__ import annotations
 
 import io
+import math
 import random
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +17,11 @@ import openpyxl
 import pandas as pd
 import rustpy_xlsxwriter
 
+from aimq.messages import Kind
 from aimq.schema.model import parse_schema
 
 _FINAL = {"done", "failed", "cancelled"}
+_DUPLICATED = "duplicated"
 
 
 @dataclass
@@ -24,17 +29,18 @@ class Account:
     """The result of a run.
 
     Attributes:
-        accepted: uploads answered 202.
-        done: finished, every row right and in its place.
+        accepted: what was answered 202, by kind.
+        done: finished, and right: every row of a spreadsheet with its prediction in its place.
         failed: ended as failed with a reason: job id to reason.
         lost: unknown to the system, or not final when patience ended.
         duplicated: results with rows more than once.
         wrong: results with a wrong, missing or displaced row.
-        refused: uploads answered 503, or not answered: promised nothing.
-        unexpected: answers that no fault of ours may cause.
+        refused: answered 503, or not answered: promised nothing.
+        unexpected: answers that no outage may cause.
+        settled_at: when everything was final, by the monotonic clock.
     """
 
-    accepted: int = 0
+    accepted: Counter[str] = field(default_factory=Counter)
     done: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
@@ -42,6 +48,7 @@ class Account:
     wrong: list[str] = field(default_factory=list)
     refused: int = 0
     unexpected: list[str] = field(default_factory=list)
+    settled_at: float = 0.0
 
     @property
     def kept(self) -> bool:
@@ -50,9 +57,11 @@ class Account:
 
     def summary(self) -> str:
         """Return the figures on one line."""
+        kinds = ", ".join(f"{count:,} {kind}s" for kind, count in sorted(self.accepted.items()))
         return (
-            f"accepted {self.accepted}, done {self.done}, failed with reason {len(self.failed)}, "
-            f"lost {len(self.lost)}, duplicated {len(self.duplicated)}, wrong {len(self.wrong)}"
+            f"accepted {self.accepted.total():,} ({kinds}), done {self.done:,}, "
+            f"failed with reason {len(self.failed)}, lost {len(self.lost)}, "
+            f"duplicated {len(self.duplicated)}, wrong {len(self.wrong)}"
         )
 
 
@@ -85,36 +94,70 @@ class Pool:
         return buffer.getvalue()
 
 
+@dataclass(frozen=True)
+class Promise:
+    """What was asked for: rows of the pool (a prediction has one), or a factorial's number."""
+
+    kind: Kind
+    picks: list[int] = field(default_factory=list)
+    number: int = 0
+
+
 class Ledger:
-    """Uploads from several threads and remembers what was promised. Thread-safe."""
+    """Asks from several threads and remembers what was promised. Thread-safe."""
 
     def __init__(self, url: str, pool: Pool) -> None:
         self._url = url
         self._pool = pool
-        self._promised: dict[str, list[int]] = {}
+        self._promised: dict[str, Promise] = {}
         self._lock = threading.Lock()
         self.account = Account()
 
-    def upload_until(self, stop: threading.Event, seed: int, most_rows: int, pause: float) -> None:
-        """Upload workbooks of random length until `stop` is set; bear every outage."""
+    def ask_until(self, stop: threading.Event, seed: int, most_rows: int, pause: float) -> None:
+        """Upload workbooks of random length, and ask for predictions and factorials, until `stop`
+        is set; bear every outage.
+        """
         draw = random.Random(seed)
         with httpx.Client(base_url=self._url, timeout=30) as http:
             while not stop.wait(draw.uniform(0, 2 * pause)):
                 count = int(most_rows ** draw.random()) or 1
-                self._upload(http, [draw.randrange(len(self._pool.records)) for _ in range(count)])
+                self._upload(http, [self._draw(draw) for _ in range(count)])
+                for _ in range(draw.randint(0, 6)):
+                    self._predict(http, self._draw(draw))
+                self._factorial(http, draw.randint(0, 1000))
+
+    def _draw(self, draw: random.Random) -> int:
+        return draw.randrange(len(self._pool.records))
 
     def _upload(self, http: httpx.Client, picks: list[int]) -> None:
-        body = self._pool.workbook(picks)
+        files = {"file": ("cars.xlsx", self._pool.workbook(picks))}
+        self._ask(Promise(Kind.SPREADSHEET, picks), lambda: http.post("/upload", files=files))
+
+    def _predict(self, http: httpx.Client, pick: int) -> None:
+        record = self._pool.records[pick]
+        self._ask(
+            Promise(Kind.PREDICTION, [pick]), lambda: http.post("/predict/async", json=record)
+        )
+
+    def _factorial(self, http: httpx.Client, number: int) -> None:
+        self._ask(
+            Promise(Kind.FACTORIAL, number=number),
+            lambda: http.get("/factorial", params={"no": number}),
+        )
+
+    def _ask(self, promise: Promise, call: Callable[[], httpx.Response]) -> None:
         try:
-            answer = http.post("/upload", files={"file": ("cars.xlsx", body)})
+            answer = call()
         except httpx.TransportError:
             with self._lock:
                 self.account.refused += 1
             return
         with self._lock:
             if answer.status_code == httpx.codes.ACCEPTED:
-                self._promised[answer.json()["job_id"]] = picks
-                self.account.accepted += 1
+                given = answer.json()
+                job_id = given.get("job_id") or given.get("task_id") or given["request_id"]
+                self._promised[job_id] = promise
+                self.account.accepted[promise.kind] += 1
             elif answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
                 self.account.refused += 1
             else:
@@ -127,53 +170,81 @@ class Ledger:
             patience: seconds without any job becoming final after which the rest is lost.
         """
         waiting, deadline = set(self._promised), time.monotonic() + patience
+        final: list[dict[str, Any]] = []
         with httpx.Client(base_url=self._url, timeout=60) as http:
             while waiting and time.monotonic() < deadline:
-                final = {job for job in waiting if self._check_if_final(http, job)}
-                if final:
-                    waiting -= final
+                jobs = [self._job_if_final(http, job_id) for job_id in waiting]
+                now_final = [job for job in jobs if job is not None]
+                waiting -= {job["job_id"] for job in now_final}
+                final += now_final
+                if now_final:
                     deadline = time.monotonic() + patience
                 else:
                     time.sleep(0.2)
+            self.account.settled_at = time.monotonic()
+            for job in final:
+                self._judge(http, job)
         self.account.lost += sorted(waiting)
         return self.account
 
-    def _check_if_final(self, http: httpx.Client, job_id: str) -> bool:
+    def _job_if_final(self, http: httpx.Client, job_id: str) -> dict[str, Any] | None:
         answer = http.get(f"/jobs/{job_id}")
         if answer.status_code == httpx.codes.NOT_FOUND:
+            return {"job_id": job_id, "status": "unknown"}
+        job: dict[str, Any] = answer.raise_for_status().json()
+        return job if job["status"] in _FINAL else None
+
+    def _judge(self, http: httpx.Client, job: dict[str, Any]) -> None:
+        job_id = job["job_id"]
+        promise = self._promised[job_id]
+        if job["status"] == "unknown":
             self.account.lost.append(job_id)
-            return True
-        job = answer.raise_for_status().json()
-        if job["status"] not in _FINAL:
-            return False
-        if job["status"] == "done":
-            self._check(http, job)
+        elif job["status"] == "done":
+            fault = {
+                Kind.SPREADSHEET: self._check,
+                Kind.PREDICTION: self._check_prediction,
+                Kind.FACTORIAL: self._check_factorial,
+            }[promise.kind](http, job, promise)
+            if fault is _DUPLICATED:
+                self.account.duplicated.append(job_id)
+            elif fault:
+                self.account.wrong.append(f"{job_id}: {fault}")
+            else:
+                self.account.done += 1
         elif job["error"]:
             self.account.failed[job_id] = job["error"]
         else:
             self.account.wrong.append(f"{job_id}: {job['status']} without a reason")
-        return True
 
-    def _check(self, http: httpx.Client, job: dict[str, Any]) -> None:
-        job_id, picks = job["job_id"], self._promised[job["job_id"]]
-        content = http.get(f"/jobs/{job_id}/result").raise_for_status().content
+    def _check(self, http: httpx.Client, job: dict[str, Any], promise: Promise) -> str:
+        """Return what is wrong with a spreadsheet; "" if nothing."""
+        content = http.get(f"/jobs/{job['job_id']}/result").raise_for_status().content
         sheet = openpyxl.load_workbook(io.BytesIO(content), read_only=True).worksheets[0]
         header, *rows = sheet.iter_rows(values_only=True)
         refs = [row[0] for row in rows]
         column = list(header).index(self._pool.prediction)
-        expected = [self._pool.expected[pick] for pick in picks]
+        expected = [self._pool.expected[pick] for pick in promise.picks]
+        count = len(expected)
         if len(refs) != len(set(refs)):
-            self.account.duplicated.append(job_id)
-        elif refs != list(range(len(picks))):
-            self.account.wrong.append(f"{job_id}: rows missing or displaced")
-        elif any(
-            abs(row[column] - e) > 1e-4 * abs(e) for row, e in zip(rows, expected, strict=True)
-        ):
-            self.account.wrong.append(f"{job_id}: a prediction differs")
-        elif (job["rows_total"], job["rows_done"]) != (len(picks), len(picks)):
-            self.account.wrong.append(f"{job_id}: counts {job['rows_done']}/{job['rows_total']}")
-        else:
-            self.account.done += 1
+            return _DUPLICATED
+        if refs != list(range(count)):
+            return "rows missing or displaced"
+        if any(_differ(row[column], e) for row, e in zip(rows, expected, strict=True)):
+            return "a prediction differs"
+        if (job["rows_total"], job["rows_done"]) != (count, count):
+            return f"counts {job['rows_done']}/{job['rows_total']}"
+        return ""
+
+    def _check_prediction(self, http: httpx.Client, job: dict[str, Any], promise: Promise) -> str:
+        answer = http.get(f"/results/{job['job_id']}").raise_for_status().json()["result"]
+        given, expected = answer[self._pool.prediction], self._pool.expected[promise.picks[0]]
+        return f"predicted {given}, not {expected}" if _differ(given, expected) else ""
+
+    def _check_factorial(self, http: httpx.Client, job: dict[str, Any], promise: Promise) -> str:
+        answer = http.get("/factorial/result", params={"id": job["job_id"]})
+        output = answer.raise_for_status().json()["output"]
+        right = output == str(math.factorial(promise.number))
+        return "" if right else f"wrong factorial of {promise.number}"
 
 
 def _differ(given: float | None, expected: float) -> bool:

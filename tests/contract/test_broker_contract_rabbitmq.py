@@ -45,7 +45,7 @@ class RabbitHarness(BrokerHarness):
 
 class TestRabbitBroker(BrokerContract):
     @pytest.fixture
-    def harness(self, rabbitmq_url):
-        harness = RabbitHarness(rabbitmq_url)
+    def harness(self, rabbitmq_vhost):
+        harness = RabbitHarness(rabbitmq_vhost)
         yield harness
         harness.remove_queues()

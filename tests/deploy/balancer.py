@@ -1,7 +1,7 @@
 """A load balancer as a Kubernetes Service is one: connections go to replicas that are ready.
 
-It never looks into a connection nor repeats a request. A connection that a replica refuses, to which
-nothing has been sent yet, goes to the next one.
+It never looks into a connection, and repeats nothing: a replica that stops listening while it is
+still thought ready costs its clients their requests.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Balancer:
         self._listening = threading.Event()
         self._thread = threading.Thread(target=self._run, name="balancer", daemon=True)
         self.port = 0
-        #: Connections for which there was no replica.
+        #: Connections for which there was no replica, or one that refused them.
         self.turned_away = 0
 
     @property
@@ -100,14 +100,12 @@ class Balancer:
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         """Return a connection to a ready replica; they take turns."""
         ready = [port for port in self._replicas if port in self._ready]
-        first = next(self._turn)
-        for offset in range(len(ready)):
-            port = ready[(first + offset) % len(ready)]
-            try:
-                return await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                self._ready.discard(port)
-        return None
+        if not ready:
+            return None
+        try:
+            return await asyncio.open_connection("127.0.0.1", ready[next(self._turn) % len(ready)])
+        except OSError:
+            return None
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:

@@ -1,8 +1,8 @@
 """The compose file with a real engine: `make test-compose` builds the image and runs everything.
 
-Not part of `make test`: it needs Docker, and the ports 8080, 5001 and 15672. With ``STAND_INS=1`` the
-base images are made from Debian's packages (``tests/deploy/stand-ins``), for a machine that reaches
-no image registry; RedisAI is left out then, and the ML service does the inference itself.
+Not part of `make test`: it needs Docker, and the ports 8080, 5001 and 15672. With ``STAND_INS=1``
+the base images are made from Debian's packages (``tests/deploy/stand-ins``), for a machine that
+reaches no image registry; RedisAI is left out then, and the ML service does the inference itself.
 """
 
 from __future__ import annotations
@@ -118,7 +118,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     try:
         project.up()
         yield project
-        print(project.compose("logs", "--no-color", "--tail", "20"))
     finally:
         project.compose("down", "--volumes", "--timeout", "40")
 
@@ -165,8 +164,9 @@ def test_the_image_is_small_unprivileged_and_has_no_tools_in_it(project):
         "id -u; command -v gcc cc make pip pip3; find /opt/aimq -type d -name tests;"
         "python -m pip --version 2>/dev/null; touch /opt/aimq/x /etc/x 2>/dev/null && echo writable"
     )
+    run = [docker(), "run", "--rm", "--network", "none", "--entrypoint", "sh"]
     seen = subprocess.run(
-        [docker(), "run", "--rm", "--network", "none", "--entrypoint", "sh", "aimq:test", "-c", look],
+        [*run, "aimq:test", "-c", look],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert seen.stdout.split() == ["10001"], seen.stdout
@@ -210,8 +210,9 @@ def test_down_and_up_again_keeps_jobs_and_files(project, door, tmp_path):
 
 
 def test_the_examples_secrets_are_refused_in_one_line(project):
+    run = [docker(), "run", "--rm", "--env", "AIMQ_API_KEYS=change-me-api-key"]
     done = subprocess.run(
-        [docker(), "run", "--rm", "--env", "AIMQ_API_KEYS=change-me-api-key", "aimq:test", "interface"],
+        [*run, "aimq:test", "interface"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2

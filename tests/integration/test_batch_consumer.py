@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import wait
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -23,7 +24,7 @@ from batch_processor.alone import SharedLock
 from batch_processor.consumer import Consumer, Workshop
 from batch_processor.handler import OneByOne, Success
 from batch_processor.leases import Leases
-from batch_processor.processor import Processor
+from batch_processor.processor import Processor, Station
 from batch_processor.settling import Settling
 
 PATIENCE = 20.0
@@ -67,12 +68,13 @@ class Plant:
     def start(self):
         handler = self.handler or OneByOne(self.function)
         self.shop = Workshop(
-            store=self.store, handlers={KIND: handler}, leases=Leases(self.store, self.lease),
+            store=self.store, publish=self.broker.publish, handlers={KIND: handler},
+            leases=Leases(self.store, self.lease),
             settling=Settling(self.store), policy=self.policy, owner="test",
             lease_seconds=self.lease, delivery_limit=3, uniform=lambda: 0.5, floor=SharedLock(),
         )  # fmt: skip
         self.processor = Processor(
-            self.broker, self.shop, [TASKS], concurrency=self.concurrency, prefetch=64
+            self.broker, self.shop, [Station(TASKS, self.shop, self.concurrency, prefetch=64)]
         )
         self.processor.start()
 
@@ -471,7 +473,7 @@ def test_a_handler_for_many_gets_many_at_once_and_each_job_its_own_ending(plant)
     assert plant.quiet().dead == sum(int(job_id, 16) % 2 for job_id in ids)
 
 
-def test_a_suspect_taken_together_with_others_keeps_its_claim_while_it_waits(plant):
+def test_a_suspect_taken_together_with_others_is_worked_on_once_and_alone(plant):
     plant.lease = 0.3
     calls = []
 
@@ -491,3 +493,43 @@ def test_a_suspect_taken_together_with_others_keeps_its_claim_while_it_waits(pla
     assert [plant.finished(job_id).status for job_id in ids] == [Status.DONE] * 5
     assert calls.count([ids[0]]) == 1
     assert sum(map(len, calls)) == 5
+
+
+class Death(BaseException):
+    """Stands for the end of the process in the middle of the work."""
+
+
+def test_a_poison_job_takes_no_other_with_it_however_many_are_taken_together(plant):
+    """Each round is a process that takes all that waits, and dies where it meets the poison."""
+    ids = plant.submit(6)
+    poison = ids[2]
+
+    class Many:
+        limit = 10
+
+        def handle(self, works):
+            if any(work.job.job_id == poison for work in works):
+                raise Death
+            return [Success() for _ in works]
+
+    plant.handler = Many()
+    plant.start()
+    plant.processor.stop(5.0)  # its threads; the test is the only worker
+    shop = replace(plant.shop, lease_seconds=0.01, leases=Leases(plant.store, 60.0))
+    rounds = 0
+    while not plant.job(poison).final:
+        rounds += 1
+        subscription = plant.broker.subscribe(TASKS, 64)
+        consumer = Consumer(subscription, shop)
+        consumer._handle = lambda kind, works: plant.handler.handle(works)  # lets it die
+        with suppress(Death):
+            while deliveries := subscription.receive(64, timeout=0.1):
+                consumer.process(deliveries)
+        for delivery in deliveries:
+            subscription.hand_back(delivery)  # as the broker does for the dead
+        subscription.close()
+        threading.Event().wait(0.02)  # the leases run out
+    statuses = {job_id: plant.job(job_id).status for job_id in ids}
+    assert statuses.pop(poison) is Status.FAILED
+    assert set(statuses.values()) == {Status.DONE}
+    assert rounds > 3

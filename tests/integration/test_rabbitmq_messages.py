@@ -1,5 +1,7 @@
 """Retries, safety nets and refusals on a real server."""
 
+import gc
+import socket
 import uuid
 
 import pika
@@ -26,8 +28,8 @@ def connect(url, **settings):
 
 
 @pytest.fixture
-def broker(rabbitmq_url):
-    broker = connect(rabbitmq_url)
+def broker(rabbitmq_vhost):
+    broker = connect(rabbitmq_vhost)
     yield broker
     broker.close()
 
@@ -38,9 +40,9 @@ def queue():
 
 
 @pytest.fixture
-def channel(rabbitmq_url):
+def channel(rabbitmq_vhost):
     """A plain channel, to do what others may do."""
-    with pika.BlockingConnection(pika.URLParameters(rabbitmq_url)) as connection:
+    with pika.BlockingConnection(pika.URLParameters(rabbitmq_vhost)) as connection:
         yield connection.channel()
 
 
@@ -53,7 +55,9 @@ def receive(subscription):
     return delivery
 
 
-def test_a_message_may_be_retried_any_number_of_times(broker, queue, rabbitmq_server):
+def test_a_message_may_be_retried_any_number_of_times(
+    broker, queue, rabbitmq_server, rabbitmq_vhost
+):
     sent = message()
     broker.publish(queue, sent).result(PATIENCE)
     subscription = broker.subscribe(queue, prefetch=1)
@@ -65,7 +69,7 @@ def test_a_message_may_be_retried_any_number_of_times(broker, queue, rabbitmq_se
     assert subscription.ack(receive(subscription)).result(PATIENCE)
 
     broker.close()
-    left = rabbitmq_server.queues()
+    left = rabbitmq_server.queues(rabbitmq_vhost.rpartition("/")[2])
     assert {left[name] for name in left if name.startswith(queue)} == {(0, 0)}
 
 
@@ -129,13 +133,13 @@ def test_looking_often_does_not_use_up_dead_letters(broker, queue):
         assert len(broker.dead_letters(queue)) == 1
 
 
-def test_two_processes_may_look_at_once(broker, queue, rabbitmq_url):
+def test_two_processes_may_look_at_once(broker, queue, rabbitmq_vhost):
     for _ in range(20):
         broker.publish(queue, message()).result(PATIENCE)
     subscription = broker.subscribe(queue, prefetch=20)
     for _ in range(20):
         subscription.dead_letter(receive(subscription), FAILURE).result(PATIENCE)
-    other = connect(rabbitmq_url)
+    other = connect(rabbitmq_vhost)
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 # this test only
 
     with ThreadPoolExecutor(4) as pool:
@@ -179,11 +183,11 @@ class TestRefusals:
         assert "s3cret" not in text
         return text
 
-    def test_a_wrong_password_is_named_and_not_shown(self, rabbitmq_url):
-        assert "refused the login" in self.check(rabbitmq_url.replace("guest@", "s3cret@"))
+    def test_a_wrong_password_is_named_and_not_shown(self, rabbitmq_vhost):
+        assert "refused the login" in self.check(rabbitmq_vhost.replace("guest@", "s3cret@"))
 
-    def test_an_unknown_vhost_is_named(self, rabbitmq_url):
-        assert "vhost nope not found" in self.check(rabbitmq_url.replace("%2F", "nope"))
+    def test_an_unknown_vhost_is_named(self, rabbitmq_vhost):
+        assert "not found" in self.check(rabbitmq_vhost.replace("/test-", "/nope-"))
 
     def test_a_missing_server_is_named(self):
         (port,) = free_ports(1)
@@ -193,8 +197,8 @@ class TestRefusals:
     def test_an_unknown_host_is_named(self):
         assert "cannot be resolved" in self.check("amqp://guest:s3cret@no-such-host.invalid/")
 
-    def test_a_server_without_tls_is_named(self, rabbitmq_url):
-        assert "does not speak TLS" in self.check(rabbitmq_url.replace("amqp:", "amqps:"))
+    def test_a_server_without_tls_is_named(self, rabbitmq_vhost):
+        assert "does not speak TLS" in self.check(rabbitmq_vhost.replace("amqp:", "amqps:"))
 
     def test_a_queue_with_other_arguments_is_named_with_what_to_do(self, rabbitmq_server):
         url = rabbitmq_server.add_vhost(f"other-{uuid.uuid4().hex[:6]}")
@@ -216,3 +220,18 @@ class TestRefusals:
         rabbitmq_server.rabbitmqctl("set_permissions", "-p", name, "guest", "", ".*", ".*")
         url = f"amqp://guest:guest@127.0.0.1:{rabbitmq_server.port}/{name}"
         assert "does not permit this user" in self.check(url)
+
+
+@pytest.mark.parametrize("answers", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_closing_while_connecting_fails_what_waits_and_leaves_no_socket(answers):
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        broker = connect(f"amqp://guest:guest@127.0.0.1:{stranger.getsockname()[1]}/")
+        published = broker.publish("aimq.test", message())
+        accepted, _ = stranger.accept()
+        with accepted:
+            accepted.sendall(answers)
+            broker.close()
+
+    with pytest.raises(BrokerUnavailable):
+        published.result(PATIENCE)
+    gc.collect()  # a socket that was left open is reported here, as an error

@@ -31,11 +31,11 @@ def queue():
 
 
 @pytest.fixture
-def connect(rabbitmq_url):
+def connect(rabbitmq_vhost):
     """Return a function that makes brokers, closed at the end."""
     made = []
 
-    def make(url=rabbitmq_url, **settings):
+    def make(url=rabbitmq_vhost, **settings):
         settings = {"retry_base_seconds": 0.05, "retry_max_seconds": 0.2} | settings
         made.append(RabbitBroker(Settings(broker_url=url, **settings)))
         return made[-1]
@@ -46,9 +46,20 @@ def connect(rabbitmq_url):
 
 
 @pytest.fixture
+def vhost(rabbitmq_vhost):
+    return rabbitmq_vhost.rpartition("/")[2]
+
+
+@pytest.fixture
 def proxy(rabbitmq_server):
     with Proxy("127.0.0.1", rabbitmq_server.port) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def proxied(proxy, vhost):
+    """Return the address of the server behind the proxy."""
+    return f"amqp://guest:guest@127.0.0.1:{proxy.port}/{vhost}"
 
 
 def receive(subscription, count=1):
@@ -69,9 +80,9 @@ def publish_until_confirmed(broker, queue, sent):
             threading.Event().wait(0.1)
 
 
-def no_message_is_left(server, queue):
+def no_message_is_left(server, vhost, queue):
     for _ in range(20):
-        left = {n: c for n, c in server.queues().items() if n.startswith(queue) and any(c)}
+        left = {n: c for n, c in server.queues(vhost).items() if n.startswith(queue) and any(c)}
         if not left:
             return True
     raise AssertionError(left)
@@ -146,10 +157,9 @@ def cut(_, proxy):
 
 @pytest.mark.parametrize("fault", [restart_by_force, restart, close_connections, cut])
 def test_what_was_confirmed_is_delivered_whatever_breaks(
-    fault, rabbitmq_server, proxy, connect, queue
+    fault, rabbitmq_server, proxy, proxied, vhost, connect, queue
 ):
-    url = f"amqp://guest:guest@127.0.0.1:{proxy.port}/%2F"
-    traffic = Traffic(connect(url), connect(url), queue)
+    traffic = Traffic(connect(proxied), connect(proxied), queue)
     traffic.reaches(100)
 
     for _ in range(2):
@@ -158,11 +168,11 @@ def test_what_was_confirmed_is_delivered_whatever_breaks(
     traffic.finish()
 
     assert set(traffic.confirmed) <= set(traffic.came)
-    assert no_message_is_left(rabbitmq_server, queue)
+    assert no_message_is_left(rabbitmq_server, vhost, queue)
 
 
-def test_settling_a_delivery_from_before_the_break_is_false(connect, proxy, queue):
-    broker = connect(f"amqp://guest:guest@127.0.0.1:{proxy.port}/%2F")
+def test_settling_a_delivery_from_before_the_break_is_false(connect, proxy, proxied, queue):
+    broker = connect(proxied)
     for _ in range(3):
         broker.publish(queue, message()).result(PATIENCE)
     subscription = broker.subscribe(queue, prefetch=3)
@@ -256,8 +266,8 @@ def test_a_server_short_of_memory_fails_publishes_with_the_reason(connect, rabbi
     assert broker.counts(queue).dead == 1
 
 
-def test_a_job_longer_than_the_heartbeat_keeps_its_message(connect, rabbitmq_url, queue):
-    broker = connect(f"{rabbitmq_url}?heartbeat=1")
+def test_a_job_longer_than_the_heartbeat_keeps_its_message(connect, rabbitmq_vhost, queue):
+    broker = connect(f"{rabbitmq_vhost}?heartbeat=1")
     broker.publish(queue, message()).result(PATIENCE)
     subscription = broker.subscribe(queue, prefetch=1)
     (delivery,) = receive(subscription)
@@ -268,12 +278,12 @@ def test_a_job_longer_than_the_heartbeat_keeps_its_message(connect, rabbitmq_url
     assert subscription.receive(timeout=0.3) == []
 
 
-def test_a_lost_queue_fails_the_publish_and_is_made_anew(connect, rabbitmq_url, queue):
+def test_a_lost_queue_fails_the_publish_and_is_made_anew(connect, rabbitmq_vhost, queue):
     broker = connect()
     subscription = broker.subscribe(queue, prefetch=1)
     broker.publish(queue, message()).result(PATIENCE)
     subscription.ack(receive(subscription)[0]).result(PATIENCE)
-    with pika.BlockingConnection(pika.URLParameters(rabbitmq_url)) as connection:
+    with pika.BlockingConnection(pika.URLParameters(rabbitmq_vhost)) as connection:
         connection.channel().queue_delete(queue)
 
     sent = message()
@@ -282,10 +292,10 @@ def test_a_lost_queue_fails_the_publish_and_is_made_anew(connect, rabbitmq_url, 
     assert receive(subscription)[0].message_id == sent.job_id
 
 
-def test_an_unroutable_message_is_not_confirmed(connect, rabbitmq_url, queue):
+def test_an_unroutable_message_is_not_confirmed(connect, rabbitmq_vhost, queue):
     broker = connect()
     broker.publish(queue, message()).result(PATIENCE)
-    with pika.BlockingConnection(pika.URLParameters(rabbitmq_url)) as connection:
+    with pika.BlockingConnection(pika.URLParameters(rabbitmq_vhost)) as connection:
         connection.channel().queue_delete(queue)
 
     with pytest.raises(BrokerUnavailable, match=f"no queue {queue} any more"):

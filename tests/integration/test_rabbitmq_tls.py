@@ -101,22 +101,21 @@ class TlsFront:
 
 
 @pytest.fixture
-def front(rabbitmq_server, tmp_path):
-    """Return its port and its certificate's file; it is valid for 127.0.0.1 only."""
+def front(rabbitmq_server, rabbitmq_vhost, tmp_path):
+    """Return its port, the vhost and its certificate's file; it is valid for 127.0.0.1 only."""
     chain, private = certificate(tmp_path, ipaddress.ip_address("127.0.0.1"))
     front = TlsFront(rabbitmq_server.port, chain, private)
-    yield front.port, str(chain)
+    yield front.port, rabbitmq_vhost.rpartition("/")[2], str(chain)
     front.close()
 
 
-def broker(host, port, authorities=""):
-    url = f"amqps://guest:guest@{host}:{port}/%2F"
+def broker(host, port, vhost, authorities=""):
+    url = f"amqps://guest:guest@{host}:{port}/{vhost}"
     return RabbitBroker(Settings(broker_url=url, broker_ca=authorities))
 
 
 def test_a_trusted_server_is_used_over_tls(front):
-    port, authorities = front
-    secure = broker("127.0.0.1", port, authorities)
+    secure = broker("127.0.0.1", *front)
     try:
         secure.publish("aimq.tls", Message(job_id="1", kind=Kind.FACTORIAL)).result(20)
         secure.check()
@@ -125,15 +124,14 @@ def test_a_trusted_server_is_used_over_tls(front):
 
 
 def test_an_unknown_authority_is_refused(front):
-    refused = broker("127.0.0.1", front[0])
+    refused = broker("127.0.0.1", *front[:2])
     with pytest.raises(BrokerUnavailable, match=r"not trusted: self.signed .*AIMQ_BROKER_CA"):
         refused.check()
     refused.close()
 
 
 def test_another_servers_certificate_is_refused(front):
-    port, authorities = front
-    refused = broker("localhost", port, authorities)
+    refused = broker("localhost", *front)
     with pytest.raises(BrokerUnavailable, match="not trusted: Hostname mismatch"):
         refused.check()
     refused.close()

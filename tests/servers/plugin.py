@@ -7,6 +7,7 @@ is a failure.
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -30,6 +31,14 @@ def rabbitmq_server() -> Iterator[RabbitServer]:
 def rabbitmq_url(rabbitmq_server: RabbitServer) -> str:
     """Address of the session's RabbitMQ; tests share its queues."""
     return rabbitmq_server.url
+
+
+@pytest.fixture(scope="module")
+def rabbitmq_vhost(rabbitmq_server: RabbitServer) -> Iterator[str]:
+    """Address of a vhost of the module's own: queues of other settings are not in its way."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    yield rabbitmq_server.add_vhost(name)
+    rabbitmq_server.rabbitmqctl("delete_vhost", name)
 
 
 @pytest.fixture(scope="session")

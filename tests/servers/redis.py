@@ -14,11 +14,15 @@ from tests.servers.process import ServerProcess, answers, free_ports, program
 class RedisServer:
     """A ``redis-server`` with its own port and folder. A context manager.
 
-    Every write is synced to its append-only file before it is answered, so that what it has
-    confirmed survives `kill`.
+    Every write goes to its append-only file before it is answered, so that what it has confirmed
+    survives `kill`.
+
+    Args:
+        fsync: when that file is flushed to the disk: always, or (for measurements) everysec.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fsync: str = "always") -> None:
+        self._fsync = fsync
         self._program = program("redis-server", "/usr/bin/redis-server")
         self._folder = Path(tempfile.mkdtemp(prefix="aimq-redis-"))
         (self.port,) = free_ports(1)
@@ -39,7 +43,7 @@ class RedisServer:
         """Start, and wait until it answers; it finds the data of its last run."""
         command = [
             self._program, "--port", str(self.port), "--bind", "127.0.0.1",
-            "--dir", str(self._folder), "--appendonly", "yes", "--appendfsync", "always",
+            "--dir", str(self._folder), "--appendonly", "yes", "--appendfsync", self._fsync,
             "--save", "", "--daemonize", "no", "--maxmemory", "512mb",
         ]  # fmt: skip
         self._process = ServerProcess(command, os.environ, self._folder / "server.log")

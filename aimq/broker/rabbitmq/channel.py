@@ -47,6 +47,7 @@ class KeptChannel:
         self._user = user
         self._channel: Channel | None = None
         self._reason: str | None = None
+        self._said = ""
         self._losses = 0
         self._closed = False
 
@@ -70,6 +71,7 @@ class KeptChannel:
     def proven(self) -> None:
         """Say that the channel does its work: the next loss is the first of a new row."""
         self._losses = 0
+        self._said = ""
 
     def link_up(self, connection: Connection) -> None:
         """Open a channel on a new connection."""
@@ -96,7 +98,9 @@ class KeptChannel:
         connected = connection.is_open
         if connected and not self._closed:
             self._losses += 1
-            _log.warning("%s; opening another channel", reason)
+            if reason != self._said:
+                _log.warning("%s; opening another channel", reason)
+            self._said = reason
             delay = _REOPEN.delay(self._losses, random.random)
             self._io.later(delay, lambda: self._reopen(connection))
         self._user.channel_lost(reason, connected=connected)

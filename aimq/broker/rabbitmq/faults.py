@@ -19,7 +19,7 @@ PRECONDITION_FAILED: Final = 406
 _MIGRATE: Final = (
     "It was made by another version or with other retry settings. Use those settings again, or "
     "stop the services, empty the queue, delete it (rabbitmqctl delete_queue {queue} --if-empty) "
-    "and start: it is made anew."
+    "and start, which makes it anew"
 )
 
 

@@ -17,6 +17,7 @@ from aimq.broker.rabbitmq.io import IoThread
 
 #: Delays between attempts at connecting, in seconds; there is no last one.
 _RECONNECT: Final = RetryPolicy(max_attempts=1, base_seconds=0.2, max_seconds=5.0)
+_SETTLE_SECONDS: Final = 0.05
 _log = logging.getLogger(__name__)
 
 
@@ -108,7 +109,8 @@ class Link:
     def _refused(self, exc: BaseException | str) -> None:
         self._live = None
         if self._closing is not None:
-            self._closing()
+            # pika tells of an attempt that was broken off before it has closed the socket
+            self._io.later(_SETTLE_SECONDS, self._closing)
             return
         reason = explain(exc, self.address)
         if reason != self.failure:

@@ -196,6 +196,16 @@ class SqliteStore:
 
         return self._database.write(delete)
 
+    def delete_all(self, job_ids: Sequence[str]) -> None:
+        """See the port."""
+        known = [(job_id,) for job_id in job_ids if rows.sound(job_id)]
+
+        def forget(tx: Transaction) -> None:
+            for job_id in known:
+                tx.execute("DELETE FROM job WHERE job_id = ?", job_id)
+
+        self._database.write(forget, durable=False)
+
     def take_expired(self, lease: float, limit: int = 100) -> list[str]:
         """See the port."""
         now = now_us()

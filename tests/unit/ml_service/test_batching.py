@@ -22,7 +22,7 @@ def row(value: float, rows: int = 1) -> np.ndarray:
 class Model:
     """Answers ten times the first column; runs when it is told to, or at once."""
 
-    def __init__(self, gated: bool = True) -> None:
+    def __init__(self, *, gated: bool = True) -> None:
         self.sizes: list[int] = []
         self.running = 0
         self.most_running = 0

@@ -78,7 +78,7 @@ def test_the_memory_for_clients_is_bounded(threads, monkeypatch):
 
 
 def test_a_limit_that_cannot_be_read_stops_the_start(threads):
-    with pytest.raises(SettingsError, match="AIMQ_RATE_LIMIT.*2000/second"):
+    with pytest.raises(SettingsError, match=r"AIMQ_RATE_LIMIT.*2000/second"):
         ClientRates("many", "memory://", threads)
 
 

@@ -41,8 +41,12 @@ def test_one_look_either_decreases_both_limits_or_neither(health):
 
 
 def test_a_slow_event_loop_is_unhealthy_at_half_the_target():
-    assert POLICY.healthy(Health(latency=0.02, lag=0.01, waiting=1))
-    assert not POLICY.healthy(Health(latency=0.0, lag=0.0101, waiting=1))
+    assert POLICY.healthy(Health(latency=0.02, lag=0.01, waiting=2))
+    assert not POLICY.healthy(Health(latency=0.0, lag=0.0101, waiting=2))
+
+
+def test_slowness_without_a_queue_is_no_reason_to_let_in_fewer():
+    assert POLICY.healthy(Health(latency=5.0, lag=5.0, waiting=1))
 
 
 def test_it_falls_in_a_few_looks_and_recovers_fully():

@@ -1,0 +1,1 @@
+"""What interface and batch processor agree on about webhooks: addresses and signatures."""

@@ -1,0 +1,75 @@
+"""Ten times more than the service can serve: what it takes it answers in time, the rest at once.
+
+    make bench-overload
+
+Unloaded is one request at a time from each of 32 connections; then ten times the connections, each
+sending as fast as it is answered, so that about ten times as much waits. Once with the token of
+our services (no limit per client: load is shed), once as a client at the default rate limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+from pathlib import Path
+
+from benchmarks import load, study
+from benchmarks.machine import describe
+from benchmarks.service import MlProcess, ml_service
+
+UNLOADED, LOADED = 32, 320
+TOKEN = "study"
+Row = dict[str, object]
+
+
+def measure(
+    service: MlProcess, contents: list[bytes], connections: int, seconds: float, *, token: bool
+) -> Row:
+    """Return a row: accepted and refused answers, their latencies, and the memory after."""
+    url = f"{service.url}/predict/onnx"
+    headers = {"Authorization": f"Bearer {TOKEN}"} if token else {}
+    requests = [load.request(url, content, headers) for content in contents]
+    outcome = asyncio.run(load.run(url, requests, seconds=seconds, connections=connections))
+    refused = outcome.latencies.get(429, []) + outcome.latencies.get(503, [])
+    outcome.latencies[0] = refused
+    other = sum(n for status, n in outcome.statuses.items() if status not in {200, 429, 503})
+    return {
+        "client": "internal" if token else "limited",
+        "connections": connections,
+        "accepted/s": outcome.rate,
+        "p50 ms": outcome.percentile(50),
+        "p99 ms": outcome.percentile(99),
+        "refused/s": len(refused) / outcome.seconds,
+        "refused p50 ms": outcome.percentile(50, 0),
+        "refused p99 ms": outcome.percentile(99, 0),
+        "other": other,
+        "memory MiB": service.memory_mib,
+    }
+
+
+def main() -> None:
+    """Run the study."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--models", type=Path, default=Path("models"))
+    options = parser.parse_args()
+    models = options.models.absolute()
+    contents = study.bodies(models, 1000)
+    print(f"{describe()}; {study.describe_models(models)}")
+    rows = []
+    with (
+        tempfile.TemporaryDirectory() as data,
+        ml_service(models, Path(data), AIMQ_INTERNAL_TOKEN=TOKEN) as service,
+    ):
+        for token in (True, False):
+            rows += [
+                measure(service, contents, connections, options.seconds, token=token)
+                for connections in (UNLOADED, LOADED, LOADED)
+            ]
+    study.print_table(rows)
+    print(f"written: {study.write_csv('overload', rows)}")
+
+
+if __name__ == "__main__":
+    main()

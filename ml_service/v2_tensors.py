@@ -1,0 +1,135 @@
+"""Tensors of the Open Inference Protocol as records, and predictions as a tensor."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from aimq.errors import AimqError, ClientError, InternalError, Invalid
+from aimq.schema import Feature
+from aimq.schema.model import FeatureType
+from ml_service.records import Outcome
+from ml_service.version import Version
+
+_NUMBERS: Final = frozenset(
+    ("UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP32", "FP64")
+)
+#: So many wrong rows are told of in one error.
+_TOLD: Final = 5
+
+
+class Tensor(msgspec.Struct, frozen=True):
+    """An input tensor; `data` is flat or nested, row by row."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[Any]
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """An output that is asked for."""
+
+    name: str
+
+
+class InferRequest(msgspec.Struct, frozen=True):
+    """Body of an inference; what the protocol has besides is passed over."""
+
+    inputs: list[Tensor]
+    id: str | None = None
+    outputs: list[Wanted] | None = None
+
+
+def read_rows(version: Version, asked: InferRequest) -> list[dict[str, Any]]:
+    """Return the tensors as records.
+
+    Raises:
+        ClientError: a tensor is missing, unknown, of another type or shape; or an output is.
+    """
+    schema = version.schema
+    for wanted in asked.outputs or ():
+        if wanted.name != schema.prediction:
+            raise ClientError(f"Unknown output {wanted.name[:80]!r}: there is {schema.prediction}.")
+    tensors = {tensor.name: tensor for tensor in asked.inputs}
+    numeric = {schema.group: False, **{f.name: f.numeric for f in schema.features}}
+    missing = [name for name in schema.columns if name not in tensors]
+    if missing:
+        raise ClientError(f"Inputs missing: {', '.join(missing)}.")
+    count = len(asked.inputs[0].data) if asked.inputs[0].shape else 0
+    columns = [_column(tensors[name], count, number=numeric[name]) for name in schema.columns]
+    return [dict(zip(schema.columns, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _column(tensor: Tensor, count: int, *, number: bool) -> list[Any]:
+    name = tensor.name
+    expected = "a number type" if number else "BYTES"
+    if (tensor.datatype in _NUMBERS) != number or not (number or tensor.datatype == "BYTES"):
+        raise ClientError(f"Input {name}: datatype must be {expected}, not {tensor.datatype[:20]}.")
+    if tensor.shape not in ([count], [count, 1]):
+        raise ClientError(
+            f"Input {name}: shape must be [{count}] or [{count}, 1] as the first input's, "
+            f"not {str(tensor.shape)[:80]}."
+        )
+    data = [item[0] if isinstance(item, list) and len(item) == 1 else item for item in tensor.data]
+    if len(data) != count:
+        raise ClientError(f"Input {name}: {len(data)} values for shape {tensor.shape}.")
+    return data
+
+
+def encode(version: Version, asked: InferRequest, outcomes: list[Outcome]) -> bytes:
+    """Return the response.
+
+    Raises:
+        Invalid: rows are wrong; says which and why. The protocol has no error for a row.
+        InternalError: the model gave no number.
+    """
+    errors = [
+        (row, outcome) for row, outcome in enumerate(outcomes) if isinstance(outcome, AimqError)
+    ]
+    if errors:
+        told = "; ".join(f"row {row}: {_sentence(error)}" for row, error in errors[:_TOLD])
+        more = f"; and {len(errors) - _TOLD} more rows" if len(errors) > _TOLD else ""
+        kind = Invalid if all(isinstance(error, Invalid) for _, error in errors) else InternalError
+        raise kind(told + more)
+    values = [float(outcome[1]) for outcome in outcomes if isinstance(outcome, tuple)]
+    output = {
+        "name": version.schema.prediction,
+        "shape": [len(values)],
+        "datatype": "FP64",
+        "data": values,
+    }
+    body: dict[str, Any] = {
+        "model_name": version.manifest.name,
+        "model_version": version.name,
+        "outputs": [output],
+    }
+    if asked.id is not None:
+        body["id"] = asked.id
+    return msgspec.json.encode(body)
+
+
+def _sentence(error: AimqError) -> str:
+    fields = [f"{entry['field']} {entry['message']}" for entry in error.errors]
+    return ", ".join(fields) or error.detail
+
+
+def metadata(version: Version) -> dict[str, Any]:
+    """Return the metadata of the model."""
+    schema = version.schema
+    group = {"name": schema.group, "datatype": "BYTES", "shape": [-1]}
+    inputs = [{"name": f.name, "datatype": _datatype(f), "shape": [-1]} for f in schema.features]
+    return {
+        "name": version.manifest.name,
+        "versions": [version.name],
+        "platform": "onnx_onnxv1",
+        "inputs": [group, *inputs],
+        "outputs": [{"name": schema.prediction, "datatype": "FP64", "shape": [-1]}],
+    }
+
+
+def _datatype(feature: Feature) -> str:
+    if not feature.numeric:
+        return "BYTES"
+    return "INT64" if feature.type is FeatureType.INTEGER else "FP64"

@@ -1,0 +1,122 @@
+import math
+import os
+import signal
+import threading
+
+import pytest
+
+from aimq.calculator import Calculators
+from aimq.errors import TaskTooLong, WorkerDied
+
+LONG = 500_000
+
+
+@pytest.fixture
+def calculators():
+    calculators = Calculators(2, 60.0)
+    yield calculators
+    calculators.close()
+
+
+def busy_process(calculators):
+    while not calculators._busy:
+        threading.Event().wait(0.01)
+    (child,) = calculators._busy
+    return child._process
+
+
+def in_thread(call):
+    raised = []
+
+    def run():
+        try:
+            call()
+        except Exception as exc:  # noqa: BLE001 # handed to the test
+            raised.append(exc)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, raised
+
+
+@pytest.mark.parametrize("no", [0, 1, 5, 20, 3000])
+def test_the_digits_are_exact(calculators, no):
+    text = calculators.digits(no)
+    assert len(text) < 4300 or no == 3000
+    value = 0
+    for start in range(0, len(text), 1000):
+        part = text[start : start + 1000]
+        value = value * 10 ** len(part) + int(part)
+    assert value == math.factorial(no)
+
+
+def test_a_process_is_kept_for_the_next_computation(calculators):
+    calculators.digits(5)
+    (first,) = calculators._idle
+    calculators.digits(6)
+    assert calculators._idle == [first]
+
+
+def test_it_runs_at_low_priority(calculators):
+    calculators.digits(5)
+    (child,) = calculators._idle
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, child._process.pid) == min(mine + 10, 19)
+
+
+def test_what_is_not_wanted_any_more_is_stopped(calculators):
+    def unwanted():
+        if calculators._busy:
+            raise KeyError("stop")
+
+    thread, raised = in_thread(lambda: calculators.digits(LONG, unwanted))
+    process = busy_process(calculators)
+    thread.join()
+    assert isinstance(raised[0], KeyError)
+    assert process.returncode == -signal.SIGKILL
+    assert calculators.digits(5) == "120"
+
+
+def test_what_takes_too_long_is_stopped_and_says_so():
+    calculators = Calculators(1, 0.2)
+    try:
+        with pytest.raises(TaskTooLong, match=r"more than 0.2 s .* AIMQ_TASK_SECONDS"):
+            calculators.digits(LONG)
+        assert calculators.digits(3) == "6"
+    finally:
+        calculators.close()
+
+
+def test_a_process_that_dies_fails_its_own_computation_only(calculators):
+    thread, raised = in_thread(lambda: calculators.digits(LONG))
+    busy_process(calculators).kill()
+    assert calculators.digits(4) == "24"
+    thread.join()
+    assert isinstance(raised[0], WorkerDied)
+    assert "signal 9" in raised[0].detail
+
+
+def test_a_process_killed_while_idle_is_replaced(calculators):
+    calculators.digits(4)
+    calculators._idle[0]._process.kill()
+    calculators._idle[0]._process.wait()
+    assert calculators.digits(5) == "120"
+
+
+def test_one_that_waits_for_its_turn_can_be_called_off():
+    calculators = Calculators(1, 60.0)
+    try:
+        thread, raised = in_thread(lambda: calculators.digits(LONG))
+        busy_process(calculators)
+
+        def unwanted():
+            raise KeyError("stop")
+
+        with pytest.raises(KeyError):
+            calculators.digits(5, unwanted)
+    finally:
+        calculators.close()
+    thread.join()
+    assert isinstance(raised[0], WorkerDied)
+    with pytest.raises(WorkerDied):
+        calculators.digits(5)
