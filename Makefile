@@ -75,8 +75,19 @@ bench-overload: $(VENV)/.dev ## Measure the ML service under ten times what it c
 	@$(AIMQ) train --if-missing
 	@$(PY) -m benchmarks.overload
 
+bench-queue: $(VENV)/.dev .cache/bench/.ready services ## Measure the task queue beside Celery, Dramatiq and TaskIQ
+	@$(PY) -m benchmarks.queue
+
+bench-async: $(VENV)/.dev .cache/bench/.ready services ## Measure asynchronous against synchronous endpoints
+	@$(AIMQ) train --if-missing
+	@$(PY) -m benchmarks.async_study
+
+bench-capacity: $(VENV)/.dev services ## Check the capacity model against a measured run
+	@$(AIMQ) train --if-missing
+	@$(PY) -m benchmarks.capacity_check
+
 clean: ## Remove everything that was made: environment, models, data, results
-	rm -rf $(VENV) data results build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .cache data results build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find models -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -99,3 +110,9 @@ $(VENV)/.dev: requirements/dev.lock pyproject.toml $(VENV)/.python
 	@$(PIP) -r requirements/dev.lock
 	@$(SELF)
 	@touch $@ $(VENV)/.runtime
+
+.cache/bench/.ready: requirements/bench.lock $(VENV)/.python
+	@echo "Installing the rivals into an environment of their own"
+	@$(PYTHON) -m venv .cache/bench
+	@.cache/bench/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/bench.lock
+	@touch $@

@@ -115,12 +115,11 @@ def _frame(
     title: str, x_label: str, y: Axis, y_ticks: Sequence[float], up: Callable[[float], float]
 ) -> str:
     bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
+    middle, side = (_LEFT + right) / 2, (_TOP + bottom) / 2
     parts = [
         f'<text class="title" x="{_LEFT}" y="26">{escape(title)}</text>',
-        f'<text x="{(_LEFT + right) / 2}" y="{_HEIGHT - 14}" text-anchor="middle">'
-        f"{escape(x_label)}</text>",
-        f'<text transform="translate(20 {(_TOP + bottom) / 2}) rotate(-90)" text-anchor="middle">'
-        f"{escape(y.label)}</text>",
+        _middle(f'x="{middle}" y="{_HEIGHT - 14}"', x_label),
+        _middle(f'transform="translate(20 {side}) rotate(-90)"', y.label),
     ]
     for tick in y_ticks:
         level = bottom - up(tick)
@@ -133,10 +132,11 @@ def _frame(
 
 
 def _x_label(at: float, text: str) -> str:
-    return (
-        f'<text x="{at:.1f}" y="{_HEIGHT - _BOTTOM + 20}" text-anchor="middle">'
-        f"{escape(text)}</text>"
-    )
+    return _middle(f'x="{at:.1f}" y="{_HEIGHT - _BOTTOM + 20}"', text)
+
+
+def _middle(place: str, text: str) -> str:
+    return f'<text {place} text-anchor="middle">{escape(text)}</text>'
 
 
 def _legend(index: int, name: str, colour: str) -> str:
