@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     """Folder of the published model versions."""
     model_name: str = "used_cars"
     """Which published model is served and trained: a folder of ``models_dir``."""
+    keep_versions: int = Field(default=5, ge=1)
+    """Published versions of a model that training keeps, the newest and the current one; older ones
+    are deleted."""
 
     interface_host: str = "127.0.0.1"
     """Address the interface listens on."""
@@ -90,7 +93,7 @@ class Settings(BaseSettings):
     concurrency: Positive = Field(default_factory=lambda: os.cpu_count() or 1)
     """Files and tasks processed side by side (default: cores)."""
     prefetch: int = Field(default=0, ge=0)
-    """Unacked messages held; 0: twice the concurrency."""
+    """Unacked uploads held; 0: twice the concurrency. Tasks have bounds of their own."""
     max_attempts: Positive = 5
     """Attempts at one message before it is dead-lettered."""
     retry_base_seconds: Seconds = 1.0

@@ -13,12 +13,16 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from aimq import telemetry
-from aimq.errors import AimqError, TooLarge
+from aimq.errors import AimqError, Invalid, TooLarge
 from aimq.http import problems
 from aimq.ml_client.relay import MlRelay
 from interface.metrics import Metrics
 
 _PATH: Final = b"/predict/onnx"
+_BLANKS: Final = b" \t\r\n"
+_ONE_RECORD: Final = (
+    "A list came; one record is expected, as a JSON object. Many go into a workbook: POST /upload."
+)
 _CONTENT_TYPE: Final = (b"content-type", b"application/json")
 #: Headers of the ML service's answer that are the client's business.
 _PASSED_ON: Final = frozenset(
@@ -70,6 +74,8 @@ class Predict:
 
     async def _relay(self, scope: Scope, receive: Receive, send: Send) -> int:
         body = await read_body(receive, self._max_body)
+        if body.lstrip(_BLANKS).startswith(b"["):
+            raise Invalid(_ONE_RECORD)
         trace = telemetry.continue_trace(Headers(scope=scope).get("traceparent"))
         answer = await self._ml.post(
             _PATH, body, (_CONTENT_TYPE, (b"traceparent", trace.encode("ascii")))

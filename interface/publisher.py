@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from aimq.broker.port import Broker
@@ -16,6 +17,9 @@ from aimq.messages import Message
 from interface.metrics import Metrics
 from interface.threads import Threads
 
+#: Confirmed messages are marked this much later, in seconds, many at a time: the mark is not in the
+#: way of the worker then, whose claim of the job is under way.
+_MARK_SECONDS: Final = 0.2
 #: How long a request waits for the broker's confirm; after that the sweep sees to the message.
 CONFIRM_SECONDS: Final = 2.0
 
@@ -37,6 +41,7 @@ class Publisher:
         self._metrics = metrics
         self._confirmed: list[str] = []
         self._marking: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     async def publish(self, jobs: Sequence[Job], seconds: float = CONFIRM_SECONDS) -> int:
         """Publish, wait at most `seconds` for the confirms, and return how many came. Never fails:
@@ -63,6 +68,9 @@ class Publisher:
 
     async def _mark_all(self) -> None:
         while self._confirmed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_MARK_SECONDS):
+                    await self._closing.wait()
             taken, self._confirmed = self._confirmed, []
             try:
                 await self._threads.run(self._store.mark_published, taken)
@@ -70,7 +78,8 @@ class Publisher:
                 logger.warning("%d messages will be sent again: %s", len(taken), exc.detail)
 
     async def close(self) -> None:
-        """Wait until what is confirmed is marked."""
+        """Mark what is confirmed, and wait for that."""
+        self._closing.set()
         if self._marking is not None:
             await self._marking
 

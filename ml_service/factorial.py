@@ -21,6 +21,7 @@ from aimq.factorial import preview
 from aimq.settings import Settings
 from ml_service import bodies
 from ml_service.access import Access
+from ml_service.openapi import problems
 
 #: Requests that wait per process before the rest are refused.
 _WAITING: Final = 16
@@ -99,7 +100,10 @@ def routes(model: FactorialModel, access: Access) -> APIRouter:
     router = APIRouter(tags=["factorial"])
 
     @router.post(
-        "/predict/factorial", summary="The simulated model: no! by a loop", openapi_extra=_BODY
+        "/predict/factorial",
+        summary="The simulated model: no! by a loop",
+        openapi_extra=_BODY,
+        responses=problems("400", "401", "413", "422", "503", "504"),
     )
     async def factorial(request: Request) -> Response:
         access.check(request.scope)

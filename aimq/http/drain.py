@@ -2,7 +2,7 @@
 
 Whoever balances load needs a moment to learn that a process is ending. Until it has, requests
 still arrive, and each that is refused is one that failed. So readiness is withdrawn first, and
-answers ask their connections to be closed: clients which hold one open come back to another process.
+answers ask their connections to be closed: who holds one open comes back to another process.
 """
 
 from __future__ import annotations

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from aimq.schema.model import Feature, Schema
+from aimq.schema.model import LARGEST, Feature, Schema
 
 
 def record_schema(schema: Schema) -> dict[str, Any]:
@@ -39,7 +38,7 @@ def _property(feature: Feature) -> dict[str, Any]:
         return {"type": "string", "enum": list(feature.categories), **described}
     described["type"] = str(feature.type)
     bounds = {"minimum": feature.minimum, "maximum": feature.maximum}
-    described.update({name: bound for name, bound in bounds.items() if math.isfinite(bound)})
+    described.update({name: bound for name, bound in bounds.items() if abs(bound) < LARGEST})
     return described
 
 

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from aimq.errors import ModelRefused
+
+#: Beyond this a number is infinite in the float32 matrix that the models see.
+LARGEST: Final = 3.4028234663852886e38
 
 
 class FeatureType(StrEnum):
@@ -41,8 +44,8 @@ class Feature:
     type: FeatureType
     description: str = ""
     unit: str = ""
-    minimum: float = float("-inf")
-    maximum: float = float("inf")
+    minimum: float = -LARGEST
+    maximum: float = LARGEST
     categories: tuple[str, ...] = ()
     by_group: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -154,7 +157,8 @@ def _feature(table: Mapping[str, Any], groups: Sequence[str]) -> Feature:
     if (kind is FeatureType.CATEGORY) != bool(categories):
         raise ValueError(f"{table['name']}: a category, and only it, has categories")
     _check_words(table["name"], categories)
-    minimum, maximum = float(table.get("minimum", "-inf")), float(table.get("maximum", "inf"))
+    minimum = max(float(table.get("minimum", -LARGEST)), -LARGEST)
+    maximum = min(float(table.get("maximum", LARGEST)), LARGEST)
     if not minimum <= maximum:  # true for NaN as well
         raise ValueError(f"{table['name']}: the minimum is over the maximum")
     return Feature(

@@ -244,6 +244,18 @@ class JobStoreContract:
         assert store.create([second], ["key"]) == [second]
         assert store.get(second.job_id) == second
 
+    def test_many_jobs_are_forgotten_at_once_and_no_other(self, store):
+        jobs = [spreadsheet() for _ in range(30)]
+        store.create(jobs, [str(n) for n in range(30)])
+        store.delete_all([job.job_id for job in jobs[:20]] + ["0" * 32, "\ud800", ""])
+        assert {job.job_id for job in store.recent()} == {job.job_id for job in jobs[20:]}
+        assert [store.get(job.job_id) for job in jobs[:20]] == [None] * 20
+        assert {job.job_id for job in store.take_unpublished(0.0, LONG)} == {
+            job.job_id for job in jobs[20:]
+        }
+        (again,) = store.create([spreadsheet()], ["3"])
+        assert again.job_id != jobs[3].job_id
+
     def test_of_racing_creations_with_one_key_one_is_stored(self, environment, store):
         racers = [start(CREATOR, environment) for _ in range(2)]
         ids = {id_ for answer in race(racers) for id_ in answer.split()}

@@ -135,7 +135,7 @@ def test_only_the_door_the_models_and_the_pages_are_published_and_on_loopback(se
 def test_stores_and_queue_have_no_way_to_the_outside(services):
     networks = load(FILES[0])["networks"]
     inner = {name for name, network in networks.items() if network.get("internal")}
-    for name in ("redis", "redisai", "batch-processor"):
+    for name in ("redis", "redisai"):
         assert set(services[name]["networks"]) <= inner
     assert services["etl"]["network_mode"] == "none"
 

@@ -216,7 +216,7 @@ def test_rabbitmq_has_the_same_limits_in_compose_and_in_the_cluster():
 def test_production_examples_are_refused_as_secrets():
     example = (ROOT / "k8s" / PRODUCTION / "secrets.env.example").read_text()
     values = [line.partition("=")[2] for line in example.splitlines() if line.startswith(PREFIX)]
-    assert len(values) == 4
+    assert len(values) == 5
     assert all(EXAMPLE_SECRET in value for value in values)
 
 

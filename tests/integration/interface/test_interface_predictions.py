@@ -91,3 +91,12 @@ async def test_predictions_are_counted_by_status(door, ml):
 
 async def test_another_method_is_not_allowed(door):
     assert (await door.get("/predict")).status_code == 405
+
+
+@pytest.mark.parametrize("body", [b"[]", b" \r\n\t[{}]"])
+async def test_a_list_is_refused_here_though_the_ml_service_takes_lists(door, ml, body):
+    answer = await door.post("/predict", content=body)
+
+    assert answer.status_code == 422
+    assert "POST /upload" in answer.json()["detail"]
+    assert not [path for path, *_ in ml.asked if path.startswith("/predict")]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from aimq.errors import Invalid
 from aimq.schema import Encoded, RecordEncoder, match_columns, read_columns
-from aimq.schema.model import parse_schema
+from aimq.schema.model import LARGEST, parse_schema
 
 SCHEMA = parse_schema(
     {
@@ -67,7 +67,7 @@ VALID = st.fixed_dictionaries(
         "model": spelled(["Both"]),
         "size": st.floats(-1.5, 1e6) | st.integers(-1, 1_000_000),
         "doors": st.integers(0, 5),
-        "free": st.floats(allow_nan=False, allow_infinity=False),
+        "free": st.floats(-LARGEST, LARGEST),
         "climate": spelled(["None", "Manual", "7"]),
     }
 )

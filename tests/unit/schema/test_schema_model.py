@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from aimq.errors import ModelRefused
+from aimq.errors import Invalid, ModelRefused
 from aimq.schema import load_schema
 from aimq.schema.jsonschema import example, record_schema
 from aimq.schema.model import parse_schema
@@ -119,3 +119,19 @@ def test_codes_follow_the_order_of_the_categories():
         "columns": ["size", "color"],
         "codes": {"color": {"red": 0, "None": 1}},
     }
+
+
+def test_a_number_without_bounds_still_fits_the_matrix():
+    schema = parse_schema(
+        {
+            "name": "n",
+            "group": {"name": "g", "values": ["A"]},
+            "target": {"name": "t"},
+            "features": [{"name": "x", "type": "number"}],
+        }
+    )
+    encoder = RecordEncoder(schema)
+    for value in (float("inf"), float("-inf"), float("nan"), 1e39, -(10**400)):
+        with pytest.raises(Invalid):
+            encoder.encode({"g": "A", "x": value})
+    assert encoder.encode({"g": "A", "x": 3.4e38}).row == [3.4e38]

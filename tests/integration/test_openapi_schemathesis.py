@@ -1,0 +1,88 @@
+"""Requests that Schemathesis makes from the services' own OpenAPI documents, to real processes."""
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from openapi_spec_validator import validate
+from schemathesis import DataGenerationMethod
+from schemathesis.checks import content_type_conformance, not_a_server_error
+from schemathesis.exceptions import SkipTest
+from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
+
+from tests.system import environment, running
+
+# what it is built on says of itself
+pytestmark = pytest.mark.filterwarnings("ignore:jsonschema:DeprecationWarning")
+
+#: Requests for an operation: as the document says, and against it.
+EXAMPLES = 20
+CHECKS = (
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+)
+
+
+@pytest.fixture(scope="module")
+def system(trained_models, tmp_path_factory):
+    environ = environment(
+        tmp_path_factory.mktemp("data"), trained_models, AIMQ_RATE_LIMIT="1000000/second"
+    )
+    with running(environ) as system:
+        yield system
+
+
+@pytest.fixture(params=["interface", "ML service"])
+def url(request, system):
+    return system.url if request.param == "interface" else system.ml_url
+
+
+def test_the_document_is_valid_openapi(url):
+    validate(httpx.get(f"{url}/openapi.json").json())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("way", list(DataGenerationMethod), ids=lambda way: way.value)
+def test_every_operation_answers_as_documented_and_never_with_a_server_error(url, way):
+    document = schemathesis.from_dict(
+        httpx.get(f"{url}/openapi.json").json(), base_url=url, force_schema_version="30"
+    )
+    tried = {
+        operation.path
+        for operation in (result.ok() for result in document.get_all_operations())
+        if ask(operation, way)
+    }
+    assert tried & {"/upload", "/predict/onnx"}
+
+
+def ask(operation, way):
+    """Send requests made for an operation; False if none can be made in this way."""
+    try:
+        sender(operation.as_strategy(data_generation_method=way))()
+    except (SkipTest, Unsatisfiable):
+        assert way is DataGenerationMethod.negative  # nothing about it can be wrong
+        return False
+    except Exception as exc:
+        exc.add_note(operation.verbose_name)
+        raise
+    return True
+
+
+def sender(strategy):
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def send(case):
+        case.call_and_validate(checks=CHECKS, timeout=60)
+
+    return send
