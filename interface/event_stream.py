@@ -58,6 +58,7 @@ async def _send_states(
     while state is not None:
         await websocket.send_text(await render(state))
         if state.final:
+            await asyncio.sleep(0)  # whoever else watches the job gets its message first
             await websocket.close(1000)
             return
         state = await mailbox.take()

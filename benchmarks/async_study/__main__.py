@@ -9,9 +9,10 @@ import argparse
 import contextlib
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 from benchmarks.async_study import bursts, latency, predictions, push
 from benchmarks.async_study.stage import Servers, Stage, percentile, servers, stage
@@ -31,38 +32,71 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("assets/plots"))
     parser.add_argument("--clients", type=int, nargs="+", default=list(latency.CLIENTS))
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--rounds", type=int, default=3, help="of the latency study and bursts")
+    parser.add_argument("--rounds", type=int, default=1, help="of the latency study")
+    parser.add_argument("--parts", nargs="+", choices=_PARTS, default=list(_PARTS))
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     models = options.models.absolute()
     with servers() as used:
-        with stage(used, 14, models) as on_stage:
-            rows = latency.saturated(on_stage, options.clients, _REPEATS)
-            about = f"{_REPEATS} rounds; {describe()}."
-            put(_DOCUMENT, "first-response", f"{about}\n\n{markdown(rows)}")
-            write_csv(options.output / "async-first-response.csv", rows)
-        with stage(used, 1, models) as on_stage, _log() as log:
-            _push({
-                "200 watchers, a task each": push.push(on_stage, 200, shared=False),
-                "200 watchers of one task": push.push(on_stage, 200, shared=True),
-            })  # fmt: skip
-            with predictions.contestants(on_stage, used, log) as both:
-                _predictions(both)
-        with stage(used, 13, models) as on_stage:
-            _latency(latency_rounds(on_stage, options), options.output)
-        found = []
-        for number, workers in enumerate(options.workers, start=2):
-            with stage(used, number, models, workers=workers) as on_stage:
-                found.append(bursts.burst(on_stage, workers))
-        _bursts(found, options.output)
+        for part in options.parts:
+            _PARTS[part](used, models, options)
+
+
+def _first(used: Servers, models: Path, options: argparse.Namespace) -> None:
+    with stage(used, 14, models) as on_stage:
+        rows = latency.saturated(on_stage, options.clients, _REPEATS)
+    put(_DOCUMENT, "first-response", f"{_REPEATS} rounds; {describe()}.\n\n{markdown(rows)}")
+    write_csv(options.output / "async-first-response.csv", rows)
+
+
+def _pushed(used: Servers, models: Path, _: argparse.Namespace) -> None:
+    with stage(used, 1, models) as on_stage:
+        push.push(on_stage, 20, shared=True)  # warm
+        _push({
+            "200 watchers, a task each": push.push(on_stage, 200, shared=False),
+            "200 watchers of one task": [
+                delay for _ in range(5) for delay in push.push(on_stage, 200, shared=True)
+            ],
+        })  # fmt: skip
+
+
+def _predicted(used: Servers, models: Path, _: argparse.Namespace) -> None:
+    with (
+        stage(used, 2, models) as on_stage,
+        _log() as log,
+        predictions.contestants(on_stage, used, log) as both,
+    ):
+        _predictions(both)
     with stage(Servers(), 0, models) as on_stage:
         embedded = predictions.Contestant("embedded", on_stage.system.url, lambda: 0)
         times = predictions.single(embedded, 200)
-        put(
-            _DOCUMENT,
-            "embedded",
-            f"On the embedded default: {_ms(times, 50)} ms p50, {_ms(times, 95)} ms p95.",
-        )
+    put(
+        _DOCUMENT,
+        "embedded",
+        f"On the embedded default: {_ms(times, 50)} ms p50, {_ms(times, 95)} ms p95.",
+    )
+
+
+def _compared(used: Servers, models: Path, options: argparse.Namespace) -> None:
+    with stage(used, 13, models) as on_stage:
+        _latency(latency_rounds(on_stage, options), options.output)
+
+
+def _burst(used: Servers, models: Path, options: argparse.Namespace) -> None:
+    found = []
+    for number, workers in enumerate(options.workers, start=3):
+        with stage(used, number, models, workers=workers) as on_stage:
+            found.append(bursts.burst(on_stage, workers))
+    _bursts(found, options.output)
+
+
+_PARTS: Final[dict[str, Callable[[Servers, Path, argparse.Namespace], None]]] = {
+    "first": _first,
+    "push": _pushed,
+    "predictions": _predicted,
+    "latency": _compared,
+    "bursts": _burst,
+}
 
 
 def latency_rounds(on_stage: Stage, options: argparse.Namespace) -> list[latency.Row]:

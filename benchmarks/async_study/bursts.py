@@ -32,7 +32,8 @@ def burst(stage: Stage, workers: int, tasks: int = 100) -> Burst:
     jobs = stage.finish(_ids(answers.bodies))
     first = min(job.created_at for job in jobs)
     last = max(job.finished_at for job in jobs if job.finished_at)
-    return Burst(workers, tasks, answers.seconds, (last - first).total_seconds())
+    done = (last - first).total_seconds()
+    return Burst(workers, tasks, round(answers.seconds, 3), round(done, 2))
 
 
 def _ids(bodies: list[bytes]) -> list[str]:
