@@ -66,6 +66,8 @@ def test_every_operation_answers_as_documented_and_never_with_a_server_error(url
 
 def ask(operation, way):
     """Send requests made for an operation; False if none can be made in this way."""
+    if way is DataGenerationMethod.negative and not (operation.body or operation.query):
+        return False  # any word will do as a path's parameter: much looking for nothing
     try:
         sender(operation.as_strategy(data_generation_method=way))()
     except (SkipTest, Unsatisfiable):
