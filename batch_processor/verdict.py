@@ -6,8 +6,8 @@ what happened                         verdict
 work done                             job done; message forgotten
 retryable `AimqError`                 job retrying, message later again; when out of attempts:
                                       job failed, dead letter
-a service cannot be reached           as above, but attempts run out only once it has been away
-                                      for long: that says nothing of the message
+a service cannot be reached, or       as above, but attempts run out only once that has lasted for
+says "not now" (429, 503)             long: it says nothing of the message
 any other `AimqError`                 job failed, dead letter at once
 any other exception (a bug of ours)   as if retryable: it may have been a passing condition
 job killed its worker too often       job failed, dead letter
@@ -33,6 +33,8 @@ from aimq.errors import (
     BrokerUnavailable,
     FilesUnavailable,
     MlUnavailable,
+    Overloaded,
+    RateLimited,
     StoreUnavailable,
 )
 from aimq.jobs.job import Job, Status
@@ -41,9 +43,18 @@ from aimq.jobs.port import Claim, Refusal, Refused
 #: Longest traceback and message kept with a failure, in characters: they travel in headers.
 MAX_TRACEBACK: Final = 8_000
 MAX_ERROR: Final = 2_000
-#: A service that cannot be reached is waited for so many times the longest delay.
-OUTAGE_DELAYS: Final = 2
-_OUTAGES: Final = (MlUnavailable, StoreUnavailable, FilesUnavailable, BrokerUnavailable)
+#: A service that is away is waited for so many times the longest delay.
+OUTAGE_DELAYS: Final = 5
+#: The last two belong here: the attempts that an outage has used up must not be missing in the rush
+#: that comes after it, when the service loads its models and then sheds load.
+_OUTAGES: Final = (
+    MlUnavailable,
+    StoreUnavailable,
+    FilesUnavailable,
+    BrokerUnavailable,
+    Overloaded,
+    RateLimited,
+)
 #: Waited on top of a lease, in seconds, so that it has run out for certain.
 LEASE_MARGIN: Final = 0.1
 

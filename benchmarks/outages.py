@@ -31,6 +31,7 @@ from tests.system import free_ports
 
 #: Time between two uploads, in seconds.
 _PAUSE = 0.5
+_STOPPED = ("RabbitMQ", "the ML service", "Redis")
 #: Uploads go on for so long before and after the outage, in seconds.
 _AROUND = 3.0
 
@@ -116,13 +117,17 @@ def outage(
             ", ".join(f"{gap:.1f}" for gap in gaps),
         )
     print(f"  ends: {dict(ends)}, the last {took:.1f} s after it was back")
+    for error, count in Counter(_errors(services, uploads)).items():
+        print(f"  {count} × {error}")
     print(f"  dead letters {len(services.dead_letters())}; messages left in queues: none")
     print(f"  processes started again by hand: {'none' if same else 'some'}", flush=True)
     return same and set(ends) <= {"done"}
 
 
-def _gaps(services: Services, uploads: Uploads, before: int, seconds: float) -> list[float]:
-    """Wait, and return the times between the attempts at the first job of the outage."""
+def _gaps(services: Services, uploads: Uploads, before: int, seconds: float) -> list[str]:
+    """Wait, and return the time until each attempt at the first job of the outage from the second
+    on, as text.
+    """
     end = time.monotonic() + seconds
     seen: dict[int, float] = {}
     while time.monotonic() < end:
@@ -131,14 +136,19 @@ def _gaps(services: Services, uploads: Uploads, before: int, seconds: float) -> 
             if answer.is_success:
                 seen.setdefault(answer.json()["attempts"], time.monotonic())
         time.sleep(0.05)
-    times = [moment for attempt, moment in sorted(seen.items()) if attempt]
-    return [after - before for before, after in itertools.pairwise(times)]
+    times = [(attempt, moment) for attempt, moment in sorted(seen.items()) if attempt]
+    return [f"{b - a:.1f} (attempt {n})" for (_, a), (n, b) in itertools.pairwise(times)]
+
+
+def _errors(services: Services, uploads: Uploads) -> list[str]:
+    return [job["error"] for job in map(services.job, uploads.jobs) if job["error"]]
 
 
 def main() -> int:
     """Run the three outages."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--only", choices=_STOPPED, help="stop nothing else")
     parser.add_argument("--models", type=Path, default=Path("models"))
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
@@ -149,7 +159,7 @@ def main() -> int:
         RabbitServer() as rabbit,
         RedisServer() as redis,
     ):
-        for number, name in enumerate(("RabbitMQ", "the ML service", "Redis")):
+        for number, name in enumerate([options.only] if options.only else _STOPPED):
             [port] = free_ports(1)
             with Services(
                 Path(folder) / str(number),

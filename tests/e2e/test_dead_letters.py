@@ -14,7 +14,7 @@ from tests.ml_stand_in import Fault
 
 pytestmark = pytest.mark.timeout(180)
 
-BUSY = Fault(503, body=b"busy")
+LATE = Fault(504, body=b"late")
 WORKER = Path(__file__).parent / "poisoned_worker.py"
 
 
@@ -42,7 +42,7 @@ def test_exhausted_retries_end_as_a_dead_letter_that_a_replay_completes(services
     services.configure(AIMQ_MAX_ATTEMPTS="3")
     processor = services.service("batch-processor")
     services.run(services.interface, processor)
-    ml.fault_for_all = BUSY
+    ml.fault_for_all = LATE
     job_id = services.upload(workbook(5))
 
     job = services.becomes(job_id, "failed")
@@ -51,7 +51,7 @@ def test_exhausted_retries_end_as_a_dead_letter_that_a_replay_completes(services
     assert letter["queue"] == "aimq.uploads"
     assert (letter["job_id"], letter["class"], letter["attempts"]) == (job_id, "failed", 3)
     assert letter["error"] == job["error"]
-    assert letter["error_type"] == "Overloaded"
+    assert letter["error_type"] == "TimedOut"
     assert "Traceback" in letter["traceback"]
     assert letter["first_failed_at"] < letter["last_failed_at"]
     assert json.loads(letter["payload"])["job_id"] == job_id
@@ -62,7 +62,7 @@ def test_exhausted_retries_end_as_a_dead_letter_that_a_replay_completes(services
         assert json.loads(body)["schema"] == 1
         headers = properties.headers
         assert headers["x-error"] == job["error"]
-        assert headers["x-error-type"] == "Overloaded"
+        assert headers["x-error-type"] == "TimedOut"
         assert headers["x-attempts"] == 3
         assert headers["x-first-failed-at"] < headers["x-last-failed-at"]
         assert "x-death" not in headers
@@ -87,14 +87,14 @@ def test_the_command_line_lists_shows_replays_and_deletes(services, ml, workbook
     services.configure(AIMQ_MAX_ATTEMPTS="1")
     services.run(services.interface, services.service("batch-processor"))
     assert "No dead letters" in services.aimq("dead-letters", "list")
-    ml.fault_for_all = BUSY
+    ml.fault_for_all = LATE
     jobs = [services.upload(workbook(1)) for _ in range(4)]
     letters = services.until(lambda: len(found := services.dead_letters()) == 4 and found)
     ids = {letter["job_id"]: letter["id"] for letter in letters}
 
     listed = services.aimq("dead-letters", "list")
     assert all(id_[:8] in listed for id_ in ids.values())
-    assert "Overloaded" in listed
+    assert "TimedOut" in listed
     shown = json.loads(services.aimq("dead-letters", "show", ids[jobs[0]]))
     assert shown["job_id"] == jobs[0]
     assert "Traceback" in shown["traceback"]
@@ -114,7 +114,7 @@ def test_the_command_line_lists_shows_replays_and_deletes(services, ml, workbook
 def test_a_replay_that_fails_again_keeps_the_history(services, ml, workbook):
     services.configure(AIMQ_MAX_ATTEMPTS="2")
     services.run(services.interface, services.service("batch-processor"))
-    ml.fault_for_all = BUSY
+    ml.fault_for_all = LATE
     job_id = services.upload(workbook(1))
     first = services.dead_letter()
     services.http.post(f"/dead-letters/{first['id']}/replay").raise_for_status()

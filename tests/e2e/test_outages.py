@@ -33,7 +33,7 @@ def test_uploads_are_accepted_while_rabbitmq_is_away_and_done_when_it_is_back(
     before = [services.upload(workbook(2)) for _ in range(3)]
     services.rabbit.stop()
     try:
-        during = [services.upload(workbook(2)) for _ in range(12)]
+        during = [services.upload(workbook(2)) for _ in range(6)]
         problem = services.until(
             lambda: (said := services.http.get("/health/ready").json()["broker"]) != "up" and said
         )
@@ -43,17 +43,23 @@ def test_uploads_are_accepted_while_rabbitmq_is_away_and_done_when_it_is_back(
         assert services.job(during[0])["status"] == "queued"
     finally:
         services.rabbit.start()
-    assert [services.finished(job)["status"] for job in before + during] == ["done"] * 15
+    assert [services.finished(job)["status"] for job in before + during] == ["done"] * 9
     services.all_is_quiet()
     assert (services.interface.process.poll(), processor.process.poll()) == (None, None)
     assert (services.interface.pid, processor.pid) == pids
 
 
 def test_jobs_wait_for_the_ml_service_without_holding_a_worker(services, workbook):
-    """One worker, six jobs: all are tried again and again, so that none holds it."""
+    """One worker, six jobs: all are tried again and again, so that none holds it.
+
+    They have used up their attempts when the service is back and asks for patience.
+    """
     [port] = free_ports(1)
     services.configure(
-        AIMQ_ML_URL=f"http://127.0.0.1:{port}", AIMQ_CONCURRENCY="1", AIMQ_RETRY_MAX_SECONDS="30"
+        AIMQ_ML_URL=f"http://127.0.0.1:{port}",
+        AIMQ_CONCURRENCY="1",
+        AIMQ_RETRY_BASE_SECONDS="0.1",
+        AIMQ_RETRY_MAX_SECONDS="3",
     )
     processor = services.service("batch-processor")
     with ml_stand_in(port):
@@ -63,7 +69,7 @@ def test_jobs_wait_for_the_ml_service_without_holding_a_worker(services, workboo
 
     def tried_again():
         found = [services.job(job) for job in jobs]
-        return all(one["attempts"] >= 4 for one in found) and found
+        return all(one["attempts"] >= 5 for one in found) and found
 
     services.until(tried_again)
     waiting = [services.becomes(job, "retrying") for job in jobs]
@@ -77,7 +83,8 @@ def test_jobs_wait_for_the_ml_service_without_holding_a_worker(services, workboo
                 for name in services.left()
             )
         )
-    with ml_stand_in(port):
+    with ml_stand_in(port) as back:
+        back.faults.extend([Fault(503, {"Retry-After": "0"}, b"loading the models")] * 6)
         assert [services.finished(job)["status"] for job in jobs] == ["done"] * 6
     assert services.dead_letters() == []
     services.all_is_quiet()

@@ -15,6 +15,7 @@ from aimq.errors import (
     MlUnavailable,
     Overloaded,
     StoreUnavailable,
+    TimedOut,
 )
 from aimq.jobs.connect import connect_store
 from aimq.jobs.job import Job, Status
@@ -174,7 +175,7 @@ def test_a_job_that_waits_for_a_retry_says_so_and_holds_no_worker(plant):
 
 
 def test_exhausted_retries_end_in_the_dead_letters_and_a_replay_completes_the_job(plant):
-    plant.function = raising(*[Overloaded("The ML service is overloaded.")] * 3)
+    plant.function = raising(*[TimedOut("No answer in time.")] * 3)
     plant.start()
     [job_id] = plant.submit()
     job = plant.finished(job_id)
@@ -183,7 +184,7 @@ def test_exhausted_retries_end_in_the_dead_letters_and_a_replay_completes_the_jo
     assert plant.quiet().dead == 1
     [letter] = plant.dead()
     assert (letter.message_id, letter.failure.error) == (job_id, job.error)
-    assert letter.failure.error_type == "Overloaded"
+    assert letter.failure.error_type == "TimedOut"
     assert not letter.failure.unprocessable
     assert letter.first_failed_at <= letter.last_failed_at
     plant.store.requeue(job_id)

@@ -25,7 +25,7 @@ TRANSIENT = [kind for kind in OURS if kind.retryable]
 PERMANENT = [kind for kind in OURS if not kind.retryable]
 BUGS = [ValueError, KeyError, MemoryError, RecursionError, SystemExit, KeyboardInterrupt]
 AWAY = [errors.MlUnavailable, errors.StoreUnavailable, errors.FilesUnavailable,
-        errors.BrokerUnavailable]  # fmt: skip
+        errors.BrokerUnavailable, errors.Overloaded, errors.RateLimited]  # fmt: skip
 
 uniform = st.floats(0, 1, exclude_max=True)
 attempts = st.integers(0, 50)
@@ -59,8 +59,10 @@ def test_out_of_attempts_means_given_up_with_the_number_of_attempts(kind, failed
     assert f"after {failed + 1} attempts" in decided.failure.error
 
 
-@given(st.sampled_from(AWAY), attempts, st.floats(0, 119))
-def test_a_service_that_is_away_for_a_short_time_fails_no_message(kind, failed, since_first):
+@given(st.sampled_from(AWAY), attempts, st.floats(0, 299))
+def test_a_service_that_is_away_or_busy_for_a_short_time_fails_no_message(
+    kind, failed, since_first
+):
     assert isinstance(decide(kind("away"), failed, since_first=since_first), Retry)
 
 
