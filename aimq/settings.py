@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     """Folder of the published model versions."""
     model_name: str = "used_cars"
     """Which published model is served and trained: a folder of ``models_dir``."""
+    keep_versions: int = Field(default=5, ge=1)
+    """Published versions of a model that training keeps, the newest and the current one; older ones
+    are deleted."""
 
     interface_host: str = "127.0.0.1"
     """Address the interface listens on."""

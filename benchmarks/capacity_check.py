@@ -24,7 +24,7 @@ from benchmarks.async_study.clients import ask, get
 from benchmarks.async_study.stage import Stage, servers, stage
 from benchmarks.capacity import Waits, arrivals, exponential, predict, summary, workers_needed
 from benchmarks.machine import describe
-from benchmarks.tables import markdown, write_csv
+from benchmarks.tables import markdown, put, write_csv
 
 _WORKERS: Final = 2
 _CLIENTS: Final = 16
@@ -134,8 +134,8 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=300)
     parser.add_argument("--loads", type=float, nargs="+", default=[0.3, 0.5, 0.7])
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--document", type=Path, default=Path("docs/operations.md"))
     options = parser.parse_args()
-    print(f"# {describe()}\n\nWaits for one of {_WORKERS} workers, no={options.no:,}\n")
     with servers() as used, stage(used, 1, options.models.absolute(), workers=_WORKERS) as found:
         calibrate(found, options.no, 10)
         rows = [
@@ -144,15 +144,16 @@ def main() -> None:
             for row in compare(found, options.no, load, options.tasks, options.seed)
         ]
         work = statistics.mean(calibrate(found, options.no, 60))
-    print(markdown(rows))
     options.output.mkdir(parents=True, exist_ok=True)
     write_csv(options.output / "capacity.csv", rows)
+    about = f"Waits for one of {_WORKERS} workers, no={options.no:,}; {describe()}."
+    put(options.document, "capacity", f"{about}\n\n{markdown(rows)}")
     rate = 0.7 * _WORKERS / work
-    print(
-        f"\nWorkers of {1000 * work:.0f} ms a task, so that {_PERCENT:g} % begin within "
-        f"{_LIMIT:g} s (exponential work: on the safe side)\n"
+    about = (
+        f"Workers with {1000 * work:.0f} ms of work a task, so that {_PERCENT:g} % begin within "
+        f"{_LIMIT:g} s (exponential work: on the safe side)."
     )
-    print(markdown(plan(work, rate)))
+    put(options.document, "plan", f"{about}\n\n{markdown(plan(work, rate))}")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import Final
 from benchmarks.machine import describe
 from benchmarks.plot import Axis, bars
 from benchmarks.rivals.workers import Driver, running
-from benchmarks.tables import markdown, write_csv
+from benchmarks.tables import markdown, put, write_csv
 from tests.servers.rabbitmq import RabbitServer
 from tests.servers.redis import RedisServer
 
@@ -102,6 +102,17 @@ def plot(rows: Sequence[dict[str, object]]) -> str:
     return bars(title, Axis("tasks per second"), rates)
 
 
+def verdict(rows: Sequence[dict[str, object]]) -> str:
+    """Return how the first queue compares with the others, in words."""
+    ours, *others = rows
+    rate = float(str(ours["tasks per second"]))
+    compared = ", ".join(
+        f"{rate / float(str(row['tasks per second'])):.1f} times that of {row['queue']}"
+        for row in others
+    )
+    return f"The rate of {ours['queue']} is {compared}." if others else ""
+
+
 def _ms(seconds: Sequence[float]) -> float:
     return round(1000 * statistics.median(seconds), 2)
 
@@ -114,11 +125,12 @@ def main() -> None:
     parser.add_argument("--singles", type=int, default=200)
     parser.add_argument("--queues", nargs="+", choices=QUEUES, default=list(QUEUES))
     parser.add_argument("--output", type=Path, default=Path("assets/plots"))
+    parser.add_argument("--document", type=Path, default=Path("docs/queue-study.md"))
     options = parser.parse_args()
     figures = study(options.queues, options.tasks, options.rounds, options.singles)
-    print(f"{options.tasks:,} tasks, {options.rounds} rounds in turns; {describe()}\n")
     rows = table(figures, options.tasks)
-    print(markdown(rows))
+    about = f"{options.tasks:,} tasks, {options.rounds} rounds in turns; {describe()}."
+    put(options.document, "queue", f"{about}\n\n{markdown(rows)}\n\n{verdict(rows)}")
     options.output.mkdir(parents=True, exist_ok=True)
     write_csv(options.output / "queue.csv", rows)
     (options.output / "queue.svg").write_text(plot(rows), encoding="utf-8")

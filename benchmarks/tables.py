@@ -1,4 +1,4 @@
-"""Tables of the studies: Markdown for people, CSV for their tools."""
+"""Tables of the studies: Markdown for people, in the documents that quote them; CSV for tools."""
 
 from __future__ import annotations
 
@@ -23,6 +23,21 @@ def write_csv(path: Path, rows: Rows) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def put(document: Path, block: str, text: str) -> None:
+    """Print text, and put it into a document between the marks of a block, if it has them.
+
+    The marks are ``<!-- block -->`` and ``<!-- /block -->``, each on a line of its own.
+    """
+    print(text, "\n", flush=True)
+    if not document.exists():
+        return
+    begin, end = f"<!-- {block} -->\n", f"<!-- /{block} -->"
+    before, found, rest = document.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if found and closed:
+        document.write_text(f"{before}{begin}\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 def _text(value: object) -> str:

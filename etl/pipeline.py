@@ -105,7 +105,9 @@ def run(
         staging.write("schema.toml", tomli_w.dumps(dict(described.source)).encode())
         staging.write("encoder.json", _json(described.encoder()))
         staging.write("metrics.json", _json({"rows": cleaned.account, "groups": reports}))
-        manifest = staging.publish(_manifest(described, data, options), datetime.now(UTC))
+        manifest = staging.publish(
+            _manifest(described, data, options), datetime.now(UTC), settings.keep_versions
+        )
     show(console, manifest, cleaned.account, reports)
     where = settings.models_dir / manifest.name / manifest.version
     console.print(

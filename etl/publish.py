@@ -43,13 +43,15 @@ class Staging:
             _write(self.folder / name, content)
         return len(content)
 
-    def publish(self, manifest: Manifest, now: datetime) -> Manifest:
-        """Put the staged files into service.
+    def publish(self, manifest: Manifest, now: datetime, keep: int = 5) -> Manifest:
+        """Put the staged files into service, and delete versions that are too old.
 
         Args:
             manifest: its ``version``, ``files`` and ``created_at`` are filled in here.
             now: UTC; the version is named for it, or for the next second that is later than every
                 version there.
+            keep: versions that stay, this one included. A service has read what it serves by then,
+                unless it was not told of so many versions in a row.
 
         Raises:
             FilesUnavailable: the disk refuses; the earlier version stays in service.
@@ -68,6 +70,8 @@ class Staging:
             _write(home / f".{CURRENT}", f"{version}\n".encode())
             (home / f".{CURRENT}").replace(home / CURRENT)
             _sync(home)
+            with suppress(OSError):  # it is published; the next one tries again
+                _prune(home, keep)
         return complete
 
 
@@ -106,6 +110,14 @@ def _delete_stale(home: Path) -> None:
             shutil.rmtree(folder)
         finally:
             os.close(descriptor)
+
+
+def _prune(home: Path, keep: int) -> None:
+    """Delete all versions but the newest ones. Each is gone at once for those who look for it."""
+    for version in versions(home.parent, home.name)[:-keep]:
+        gone = home / f"{_STAGING}{version}"  # a name that the next run deletes if we die here
+        (home / version).rename(gone)
+        shutil.rmtree(gone)
 
 
 def _next_version(home: Path, now: datetime) -> str:

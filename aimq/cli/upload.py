@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,16 +35,34 @@ def upload(
 
 
 def score(client: Client, file: Path, target: Path) -> dict[str, Any]:
-    """Upload `file`, wait with a progress bar, write the result to `target`; return the job."""
-    with file.open("rb") as stream:
+    """Upload `file`, wait with a progress bar, write the result to `target`; return the job.
+
+    The folder of `target` is made before anything is uploaded.
+
+    Raises:
+        ClientError: the file cannot be read, or the result cannot be written.
+    """
+    with _on_disk(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with _on_disk(file), file.open("rb") as stream:
         accepted = client.json("POST", "/upload", files={"file": (file.name, stream)})
     job = watch(client, accepted["job_id"])
     if job["status"] != "done":
         raise AimqError(f"{file.name}: {job['status']}: {job['error']}")
     beside = target.with_name(f".{target.name}.part")
-    beside.write_bytes(client.call("GET", f"/jobs/{job['job_id']}/result").content)
-    beside.replace(target)
+    content = client.call("GET", f"/jobs/{job['job_id']}/result").content
+    with _on_disk(target):
+        beside.write_bytes(content)
+        beside.replace(target)
     return job
+
+
+@contextmanager
+def _on_disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise ClientError(f"{path}: {exc.strerror or exc}") from exc
 
 
 def watch(client: Client, job_id: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Run the study: tables on standard output, CSV and plots in a folder.
+"""Run the study: tables to standard output and into the document, CSV and plots to a folder.
 
 make bench-async
 """
@@ -17,7 +17,11 @@ from benchmarks.async_study import bursts, latency, predictions, push
 from benchmarks.async_study.stage import Servers, Stage, percentile, servers, stage
 from benchmarks.machine import describe
 from benchmarks.plot import Axis, bars, lines
-from benchmarks.tables import markdown, write_csv
+from benchmarks.tables import markdown, put, write_csv
+
+#: Rounds of the parts that take little time.
+_REPEATS = 9
+_DOCUMENT = Path("docs/async-vs-sync.md")
 
 
 def main() -> None:
@@ -31,16 +35,21 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     models = options.models.absolute()
-    print(f"# {describe()}\n")
     with servers() as used:
+        with stage(used, 14, models) as on_stage:
+            rows = latency.saturated(on_stage, options.clients, _REPEATS)
+            about = f"{_REPEATS} rounds; {describe()}."
+            put(_DOCUMENT, "first-response", f"{about}\n\n{markdown(rows)}")
+            write_csv(options.output / "async-first-response.csv", rows)
         with stage(used, 1, models) as on_stage, _log() as log:
-            _latency(latency_rounds(on_stage, options), options.output)
             _push({
                 "200 watchers, a task each": push.push(on_stage, 200, shared=False),
                 "200 watchers of one task": push.push(on_stage, 200, shared=True),
             })  # fmt: skip
             with predictions.contestants(on_stage, used, log) as both:
                 _predictions(both)
+        with stage(used, 13, models) as on_stage:
+            _latency(latency_rounds(on_stage, options), options.output)
         found = []
         for number, workers in enumerate(options.workers, start=2):
             with stage(used, number, models, workers=workers) as on_stage:
@@ -49,7 +58,11 @@ def main() -> None:
     with stage(Servers(), 0, models) as on_stage:
         embedded = predictions.Contestant("embedded", on_stage.system.url, lambda: 0)
         times = predictions.single(embedded, 200)
-        print(f"\nembedded default, POST to result seen, idle: {_ms(times, 50)} ms p50")
+        put(
+            _DOCUMENT,
+            "embedded",
+            f"On the embedded default: {_ms(times, 50)} ms p50, {_ms(times, 95)} ms p95.",
+        )
 
 
 def latency_rounds(on_stage: Stage, options: argparse.Namespace) -> list[latency.Row]:
@@ -66,8 +79,7 @@ def _log() -> Iterator[Path]:
 
 def _latency(rows: Sequence[latency.Row], folder: Path) -> None:
     table = [asdict(row) for row in rows]
-    print(f"## First response and time to result, in ms; no={latency.NO:,}\n")
-    print(markdown(table), "\n")
+    put(_DOCUMENT, "latency", f"no={latency.NO:,}; {describe()}.\n\n{markdown(table)}")
     write_csv(folder / "async-vs-sync.csv", table)
     series = {
         f"{endpoint} {name}": [
@@ -90,8 +102,7 @@ def _push(delays: dict[str, list[float]]) -> None:
         {"scenario": name, "messages": len(each), "p50 ms": _ms(each, 50), "p95 ms": _ms(each, 95)}
         for name, each in delays.items()
     ]
-    print("## From stored result to WebSocket message\n")
-    print(markdown(table), "\n")
+    put(_DOCUMENT, "push", markdown(table))
 
 
 def _predictions(both: Sequence[predictions.Contestant], rounds: int = 7) -> None:
@@ -109,13 +120,12 @@ def _predictions(both: Sequence[predictions.Contestant], rounds: int = 7) -> Non
             "one, idle: p50 ms": _ms(idle, 50),
             "p95 ms": _ms(idle, 95),
         })  # fmt: skip
-    print(f"## 1,000 predictions over HTTP, {predictions.CLIENTS} clients, {rounds} rounds\n")
-    print(markdown(table), "\n")
+    about = f"{predictions.CLIENTS} clients, medians of {rounds} rounds; {describe()}."
+    put(_DOCUMENT, "predictions", f"{about}\n\n{markdown(table)}")
 
 
 def _bursts(found: Sequence[bursts.Burst], folder: Path) -> None:
-    print("## 100 tasks at once\n")
-    print(markdown([asdict(each) for each in found]))
+    put(_DOCUMENT, "bursts", f"Seconds.\n\n{markdown([asdict(each) for each in found])}")
     plot = bars(
         "100 tasks at once, by number of workers",
         Axis("seconds", log=True),

@@ -61,6 +61,36 @@ def medians(rows: Sequence[Row]) -> Row:
     )  # fmt: skip
 
 
+def saturated(stage: Stage, clients: Sequence[int], rounds: int) -> list[dict[str, object]]:
+    """First responses of the asynchronous endpoint with a backlog that only grows, repeated.
+
+    Nothing is waited for but the answers, so that many rounds fit: medians of their percentiles.
+    """
+    url = stage.system.url
+    request = get(url, f"/factorial?no={NO}")
+    asyncio.run(ask(url, [request] * 2 * _AHEAD, _AHEAD))
+    found: dict[int, list[Answers]] = {count: [] for count in clients}
+    for _ in range(rounds):
+        for count in clients:
+            asked = [request] * max(_LEAST, count)
+            found[count].append(asyncio.run(ask(url, asked, count)))
+    return [
+        {
+            "clients": count,
+            "requests": sum(len(each.latencies) for each in runs),
+            **{
+                f"p{percent} ms": round(
+                    1000 * statistics.median(percentile(r.latencies, percent) for r in runs), 2
+                )
+                for percent in (50, 95, 99)
+            },
+            "best p99 ms": round(1000 * min(percentile(r.latencies, 99) for r in runs), 2),
+            "errors": sum(each.errors + each.timeouts for each in runs),
+        }
+        for count, runs in found.items()
+    ]
+
+
 def synchronous(stage: Stage, clients: int, requests: int) -> Row:
     """The endpoint that computes while the client waits: the first response is the result."""
     url = stage.system.url

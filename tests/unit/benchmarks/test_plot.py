@@ -3,7 +3,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from benchmarks.plot import Axis, bars, lines, ticks
-from benchmarks.tables import markdown, write_csv
+from benchmarks.tables import markdown, put, write_csv
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -61,3 +61,15 @@ def test_a_table_aligns_numbers_and_a_file_has_the_names_first(tmp_path):
     ]
     write_csv(tmp_path / "t.csv", rows)
     assert (tmp_path / "t.csv").read_text().splitlines() == ["name,n", "a,1234", "b,5"]
+
+
+def test_a_table_replaces_what_stood_between_its_marks_and_nothing_else(tmp_path, capsys):
+    document = tmp_path / "study.md"
+    document.write_text("before\n<!-- a -->\nold\n<!-- /a -->\nafter\n<!-- b -->\n<!-- /b -->\n")
+
+    put(document, "a", "new")
+    put(document, "absent", "nowhere")
+
+    text = document.read_text()
+    assert text == "before\n<!-- a -->\n\nnew\n\n<!-- /a -->\nafter\n<!-- b -->\n<!-- /b -->\n"
+    assert "new" in capsys.readouterr().out

@@ -29,21 +29,21 @@ left = int(sys.argv[2])
 
 def die_when_due(event, arguments):
     global left
-    if event in {"open", "os.mkdir", "os.rename", "fcntl.flock"}:
+    if event in {"open", "os.mkdir", "os.rename", "fcntl.flock", "os.remove", "os.rmdir"}:
         left -= 1
         if left == 0:
             os._exit(9)
 
 sys.addaudithook(die_when_due)
-publish(Path(sys.argv[1]), b"second")
+publish(Path(sys.argv[1]), b"second", keep=1)
 """
 
 
-def publish(models: Path, content: bytes, now: datetime = NOW) -> Manifest:
+def publish(models: Path, content: bytes, now: datetime = NOW, keep: int = 5) -> Manifest:
     with stage(models, "m") as staging:
         staging.write("A.onnx", content)
         staging.write("A.pkl", content)
-        return staging.publish(MANIFEST, now)
+        return staging.publish(MANIFEST, now, keep)
 
 
 def served(models: Path) -> bytes:
@@ -70,6 +70,45 @@ def test_a_version_is_later_than_every_other_even_when_the_clock_is_not(tmp_path
     publish(tmp_path, b"third", datetime(2020, 1, 1, tzinfo=UTC))
     assert versions(tmp_path, "m") == ["20260131T120000Z", "20260131T120001Z", "20260131T120002Z"]
     assert served(tmp_path) == b"third"
+
+
+def test_only_the_newest_versions_stay(tmp_path: Path):
+    for number in range(7):
+        publish(tmp_path, b"%d" % number, keep=3)
+    assert versions(tmp_path, "m") == [f"20260131T12000{second}Z" for second in (4, 5, 6)]
+    assert served(tmp_path) == b"6"
+    assert leftovers(tmp_path) == []
+
+
+def test_the_version_in_service_stays_even_if_no_other_does(tmp_path: Path):
+    for content in (b"first", b"second"):
+        publish(tmp_path, content, keep=1)
+        assert served(tmp_path) == content
+    assert len(versions(tmp_path, "m")) == 1
+
+
+def test_a_version_being_read_can_be_read_to_its_end_while_it_is_deleted(tmp_path: Path):
+    first = publish(tmp_path, b"first", keep=1).version
+    with (tmp_path / "m" / first / "A.pkl").open("rb") as file:
+        publish(tmp_path, b"second", keep=1)
+        assert file.read() == b"first"
+    assert not (tmp_path / "m" / first).exists()
+
+
+def test_an_old_version_that_cannot_be_deleted_keeps_nothing_from_being_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    publish(tmp_path, b"first")
+
+    def refuse(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("etl.publish._prune", refuse)
+        publish(tmp_path, b"second", keep=1)
+    assert served(tmp_path) == b"second"
+    publish(tmp_path, b"third", keep=1)
+    assert len(versions(tmp_path, "m")) == 1
 
 
 def kill_at(step: int, models: Path) -> int:
@@ -150,7 +189,7 @@ def test_publishers_at_once_do_not_disturb_each_other(tmp_path: Path):
 
     def work(number: int) -> None:
         together.wait(timeout=30)
-        published.append(publish(tmp_path, b"%d" % number))
+        published.append(publish(tmp_path, b"%d" % number, keep=count))
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(count)]
     for thread in threads:

@@ -11,9 +11,11 @@ HOUR = 3_600_000_000
 
 @pytest.fixture
 def database(tmp_path):
-    return open_database(
+    database = open_database(
         f"sqlite:///{tmp_path / 'jobs.db'}", "AIMQ_STORE_URL", tmp_path, StoreUnavailable
     )
+    yield database
+    database.close()
 
 
 def count(database):
