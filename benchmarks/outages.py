@@ -112,10 +112,7 @@ def outage(
     if any(status == httpx.codes.SERVICE_UNAVAILABLE for status in uploads.answers):
         print(f"  every refusal with Retry-After: {'yes' if uploads.said_when else 'no'}")
     if gaps:
-        print(
-            "  first job of the outage, seconds between attempts:",
-            ", ".join(f"{gap:.1f}" for gap in gaps),
-        )
+        print(f"  first job of the outage, seconds until each attempt: {', '.join(gaps)}")
     print(f"  ends: {dict(ends)}, the last {took:.1f} s after it was back")
     for error, count in Counter(_errors(services, uploads)).items():
         print(f"  {count} × {error}")
