@@ -3,8 +3,9 @@
     make bench-floor
 
 `/predict/onnx`, with limits and metrics on, against an empty FastAPI endpoint that validates the
-same body; and an Arrow stream of 100,000 rows against the bare `InferenceSession.run` on all cores.
-Both sides take turns, so that what else the machine does meets both; medians are told.
+same body; also by way of the interface, and on RedisAI when AIMQ_REDISAI_URL names a server. And an
+Arrow stream of 100,000 rows against the bare `InferenceSession.run` on all cores.
+All take turns, so that what else the machine does meets all; medians are told.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import statistics
 import subprocess
 import sys
@@ -28,9 +30,11 @@ import pyarrow as pa
 from aimq.schema import Schema, load_schema, read_columns
 from benchmarks import load, plot, study
 from benchmarks.machine import describe
-from benchmarks.service import PATIENCE, ml_service
+from benchmarks.service import PATIENCE, interface, ml_service
 
 ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
+EMPTY = "empty endpoint"
+_OURS, _REMOTE, _RELAYED = "/predict/onnx", "/predict/onnx on RedisAI", "interface's /predict"
 Row = dict[str, object]
 
 
@@ -48,10 +52,9 @@ def floor_service(schema: Path) -> Iterator[str]:
         process.stdout.close()
 
 
-def single_predictions(url: str, floor: str, contents: list[bytes], rounds: int) -> list[Row]:
-    """Return latency and throughput of both, medians over rounds."""
-    seen: dict[str, list[tuple[float, float, float]]] = {"empty endpoint": [], "/predict/onnx": []}
-    urls = {"empty endpoint": floor, "/predict/onnx": url}
+def single_predictions(urls: dict[str, str], contents: list[bytes], rounds: int) -> list[Row]:
+    """Return latency and throughput of each, medians over rounds; the first is the floor."""
+    seen: dict[str, list[tuple[float, float, float]]] = {label: [] for label in urls}
     for turn in range(rounds + 1):
         for label, where in urls.items():
             requests = [load.request(where, content) for content in contents]
@@ -73,6 +76,16 @@ def single_predictions(url: str, floor: str, contents: list[bytes], rounds: int)
             }
         )
     return rows
+
+
+def ratios(rows: list[Row], of: str, to: str) -> str:
+    """Return how one endpoint compares with another, as a sentence."""
+    ours, base = ({row["endpoint"]: row for row in rows}[name] for name in (of, to))
+    p50, rate = (
+        float(str(ours[key])) / float(str(base[key]))
+        for key in ("sequential p50 ms", "answers/s at 32")
+    )
+    return f"{of}: p50 {p50:.2f} times that of {to}, throughput {rate:.2f} of it"
 
 
 def arrow_stream(url: str, models: Path, count: int, rounds: int) -> Row:
@@ -122,22 +135,28 @@ def main() -> None:
     models = options.models.absolute()
     folder, _ = study.version_folder(models)
     print(f"{describe()}; {study.describe_models(models)}")
-    with (
-        tempfile.TemporaryDirectory() as data,
-        ml_service(models, Path(data), AIMQ_RATE_LIMIT="1000000/second") as service,
-    ):
-        url = f"{service.url}/predict/onnx"
-        with floor_service(folder / "schema.toml") as floor:
-            rows = single_predictions(url, floor, study.bodies(models, 1000), options.rounds)
-        stream = arrow_stream(url, models, options.rows, options.rounds)
+    unlimited = {"AIMQ_RATE_LIMIT": "1000000/second"}
+    redisai = os.environ.get("AIMQ_REDISAI_URL", "")
+    with contextlib.ExitStack() as stack:
+        data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        ours = stack.enter_context(ml_service(models, data, **unlimited)).url + _OURS
+        urls = {EMPTY: stack.enter_context(floor_service(folder / "schema.toml")), _OURS: ours}
+        front = stack.enter_context(interface(ours.removesuffix(_OURS), data))
+        urls[_RELAYED] = f"{front.url}/predict"
+        if redisai:
+            remote = ml_service(models, data, AIMQ_REDISAI_URL=redisai, **unlimited)
+            urls[_REMOTE] = stack.enter_context(remote).url + _OURS
+        rows = single_predictions(urls, study.bodies(models, 1000), options.rounds)
+        stream = arrow_stream(ours, models, options.rows, options.rounds)
     study.print_table(rows)
-    p50 = [float(str(row["sequential p50 ms"])) for row in rows]
-    rate = [float(str(row["answers/s at 32"])) for row in rows]
-    print(f"p50 {p50[1] / p50[0]:.2f} times the empty one's, throughput {rate[1] / rate[0]:.2f}")
+    print(ratios(rows, _OURS, EMPTY))
+    print(ratios(rows, _RELAYED, _OURS))
+    if redisai:
+        print(ratios(rows, _REMOTE, EMPTY))
     study.print_table([stream])
     study.write_csv("floor", rows)
     study.write_csv("floor_stream", [stream])
-    both = {str(row["endpoint"]): value for row, value in zip(rows, rate, strict=True)}
+    both = {str(row["endpoint"]): float(str(row["answers/s at 32"])) for row in rows}
     axis = plot.Axis("answers per second, 32 connections")
     study.write_plot("floor", plot.bars("One worker", axis, {"": both}))
     print(f"written: {study.RESULTS}/floor.csv, floor_stream.csv, floor.svg")

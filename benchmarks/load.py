@@ -80,21 +80,21 @@ async def run(
     """
     parts = urlsplit(url)
     outcome = Outcome()
-    started = time.perf_counter()
-    until = started + seconds if seconds is not None else float("inf")
     numbers = iter(range(total)) if total is not None else iter(range(1 << 62))
     source = zip(numbers, islice(cycle(requests), total), strict=False)
     loop = asyncio.get_running_loop()
-    due = _Pace(started, rate)
-    ends = []
-    for _ in range(connections):
+    opened = []
+    for _ in range(connections):  # all before the first request: opening is not what is measured
         _, protocol = await loop.create_connection(
-            lambda: _Connection(source, until, outcome, due, keep_bodies),
-            parts.hostname,
-            parts.port,
+            lambda: _Connection(source, outcome, keep_bodies), parts.hostname, parts.port
         )
-        ends.append(protocol.ended)
-    await asyncio.gather(*ends)
+        opened.append(protocol)
+    started = time.perf_counter()
+    until = started + seconds if seconds is not None else float("inf")
+    pace = _Pace(started, rate)
+    for connection in opened:
+        connection.start(until, pace)
+    await asyncio.gather(*(connection.ended for connection in opened))
     outcome.seconds = time.perf_counter() - started
     return outcome
 
@@ -112,11 +112,9 @@ class _Pace:
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, source, until, outcome, pace, keep_bodies) -> None:  # noqa: ANN001 # private
+    def __init__(self, source, outcome, keep_bodies) -> None:  # noqa: ANN001 # private
         self._source = source
-        self._until = until
         self._outcome = outcome
-        self._pace = pace
         self._keep = keep_bodies
         self._loop = asyncio.get_running_loop()
         self.ended = self._loop.create_future()
@@ -126,6 +124,10 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+
+    def start(self, until: float, pace: _Pace) -> None:
+        self._until = until
+        self._pace = pace
         self._next()
 
     def _next(self) -> None:

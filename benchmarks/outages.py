@@ -112,10 +112,7 @@ def outage(
     if any(status == httpx.codes.SERVICE_UNAVAILABLE for status in uploads.answers):
         print(f"  every refusal with Retry-After: {'yes' if uploads.said_when else 'no'}")
     if gaps:
-        print(
-            "  first job of the outage, seconds between attempts:",
-            ", ".join(f"{gap:.1f}" for gap in gaps),
-        )
+        print(f"  first job of the outage, seconds until each attempt: {', '.join(gaps)}")
     print(f"  ends: {dict(ends)}, the last {took:.1f} s after it was back")
     for error, count in Counter(_errors(services, uploads)).items():
         print(f"  {count} × {error}")
@@ -124,8 +121,10 @@ def outage(
     return same and set(ends) <= {"done"}
 
 
-def _gaps(services: Services, uploads: Uploads, before: int, seconds: float) -> list[float]:
-    """Wait, and return the times between the attempts at the first job of the outage."""
+def _gaps(services: Services, uploads: Uploads, before: int, seconds: float) -> list[str]:
+    """Wait, and return the time until each attempt at the first job of the outage from the second
+    on, as text.
+    """
     end = time.monotonic() + seconds
     seen: dict[int, float] = {}
     while time.monotonic() < end:
@@ -134,8 +133,8 @@ def _gaps(services: Services, uploads: Uploads, before: int, seconds: float) -> 
             if answer.is_success:
                 seen.setdefault(answer.json()["attempts"], time.monotonic())
         time.sleep(0.05)
-    times = [moment for attempt, moment in sorted(seen.items()) if attempt]
-    return [after - before for before, after in itertools.pairwise(times)]
+    times = [(attempt, moment) for attempt, moment in sorted(seen.items()) if attempt]
+    return [f"{b - a:.1f} (attempt {n})" for (_, a), (n, b) in itertools.pairwise(times)]
 
 
 def _errors(services: Services, uploads: Uploads) -> list[str]:

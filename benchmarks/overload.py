@@ -62,7 +62,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as data,
         ml_service(models, Path(data), AIMQ_INTERNAL_TOKEN=TOKEN) as service,
     ):
-        for token in (True, False):
+        for token in (False, True):
             rows += [
                 measure(service, contents, connections, options.seconds, token=token)
                 for connections in (UNLOADED, LOADED, LOADED)

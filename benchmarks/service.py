@@ -1,4 +1,4 @@
-"""The ML service as a process of its own, for studies and for tests."""
+"""The services as processes of their own, for studies and for tests."""
 
 from __future__ import annotations
 
@@ -51,20 +51,27 @@ class MlProcess:
 @contextlib.contextmanager
 def ml_service(models: Path, data: Path, **environ: str) -> Iterator[MlProcess]:
     """Run the service on a free port until the block ends; it is ready when the block starts."""
+    chosen = {"AIMQ_MODELS_DIR": str(models), "AIMQ_DATA_DIR": str(data), "AIMQ_ML_PORT": "0"}
+    with _process("ml_service", data / "ml.log", chosen | environ) as service:
+        yield service
+
+
+@contextlib.contextmanager
+def interface(ml_url: str, data: Path, **environ: str) -> Iterator[MlProcess]:
+    """Run the interface, embedded, on a free port until the block ends."""
+    chosen = {"AIMQ_ML_URL": ml_url, "AIMQ_DATA_DIR": str(data), "AIMQ_INTERFACE_PORT": "0"}
+    with _process("interface", data / "interface.log", chosen | environ) as service:
+        yield service
+
+
+@contextlib.contextmanager
+def _process(package: str, log: Path, environ: dict[str, str]) -> Iterator[MlProcess]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIMQ_")}
-    log = data / "ml.log"
     started = time.perf_counter()
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-c", _RUN],
-            env={
-                **inherited,
-                "AIMQ_MODELS_DIR": str(models),
-                "AIMQ_DATA_DIR": str(data),
-                "AIMQ_ML_PORT": "0",
-                "PYTHONPATH": str(ROOT),
-                **environ,
-            },
+            [sys.executable, "-c", _RUN.format(package)],
+            env={**inherited, "PYTHONPATH": str(ROOT), **environ},
             stderr=stream,
         )
     try:
@@ -81,8 +88,11 @@ def ml_service(models: Path, data: Path, **environ: str) -> Iterator[MlProcess]:
 _RUN = """
 import sys
 from aimq.settings import load_settings
-from ml_service.app import run
-sys.exit(run(load_settings()))
+from aimq.telemetry import configure_logging
+from {0}.app import run
+settings = load_settings()
+configure_logging(settings, "{0}")
+sys.exit(run(settings))
 """
 
 

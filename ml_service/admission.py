@@ -1,8 +1,9 @@
 """Who is let in: credentials, the client's rate, and how much is under way.
 
-What is under way counts to the end of the event loop's turn, even what was answered in it: the
-requests that one turn finds ready have been waiting for each other, and a request answered inline
-would otherwise never be seen to wait.
+Requests are best admitted as their headers arrive (`ml_service.front`). One that is admitted at its
+endpoint counts to the end of the event loop's turn, even when it was answered in it: the requests
+that one turn finds ready have been waiting for each other, and a request answered inline would
+otherwise never be seen to wait.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ RETRY_SECONDS: Final = 1.0
 #: The part of the turns and latencies above which one counts as slow. Overload makes all of them
 #: slow; a neighbour that takes the processor away, or one large request, only some.
 _SLOW: Final = 0.75
+#: Where a scope carries when it was admitted early.
+_EARLY: Final = "aimq.entered"
 #: Latencies remembered between two looks.
 _REMEMBERED: Final = 4096
 
@@ -56,11 +59,26 @@ class Gate(Collector):
         self._loop: asyncio.AbstractEventLoop | None = None
         registry.register(self)
 
+    def enter_early(self, scope: Scope) -> None:
+        """Admit a request before its task is started; its `enter` then lets it through.
+
+        It counts until it leaves, and its time starts here: what one turn of the event loop
+        finds ready is seen to wait for each other.
+        """
+        internal = self._access.check(scope)
+        scope[_EARLY] = self._admit(scope, internal=internal)
+
     def enter(self, scope: Scope) -> float:
         """Admit a request; see `ml_service.endpoint.Admission`."""
+        early: float = scope.get(_EARLY, 0.0)
+        if early:
+            return early
         internal = self._access.check(scope)
         if self._done and asyncio.current_task() is self._last:
             self._end_turn_of_one()
+        return self._admit(scope, internal=internal)
+
+    def _admit(self, scope: Scope, *, internal: bool) -> float:
         if self._under_way >= self.limits.concurrency:
             raise Overloaded(
                 "More requests are under way than can be answered in time; try again later.",
@@ -76,17 +94,16 @@ class Gate(Collector):
             self._loop_of_this().call_soon(self._end_turn)
         return entered
 
-    def leave(self, entered: float, *, quick: bool = True) -> float:
-        """Count the request as done; return the seconds it took.
-
-        Args:
-            quick: it was to be answered within the latency target; large ones are not.
-        """
+    def leave(self, scope: Scope, entered: float, *, quick: bool = True) -> float:
+        """Count the request as done; see `ml_service.endpoint.Admission`."""
         seconds = time.perf_counter() - entered
-        self._done += 1
-        self._last = asyncio.current_task()
         if quick and len(self._latencies) < _REMEMBERED:
             self._latencies.append(seconds)
+        if _EARLY in scope:
+            self._under_way -= 1
+            return seconds
+        self._done += 1
+        self._last = asyncio.current_task()
         if not self._turn:
             self._turn = time.perf_counter()
             self._loop_of_this().call_soon(self._end_turn)

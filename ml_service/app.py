@@ -13,7 +13,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from aimq import __version__
 from aimq.http import probes, problems
@@ -27,6 +27,7 @@ from ml_service.bodies import Budget
 from ml_service.catalogue import Catalogue
 from ml_service.client_rates import ClientRates
 from ml_service.endpoint import Endpoint, Handler, ProblemWriter, problem_reply
+from ml_service.front import Front
 from ml_service.limits import Aimd
 from ml_service.metrics import ServiceMetrics
 from ml_service.predict import Predict
@@ -50,10 +51,12 @@ class MlService(FastAPI):
     Attributes:
         direct: path to the endpoint that answers POST there.
         catalogue: the version in service.
+        front: refuses requests for these paths before they get here.
     """
 
-    direct: dict[str, ASGIApp]
+    direct: dict[str, Endpoint]
     catalogue: Catalogue
+    front: Front
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -130,6 +133,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         app.direct[path] = endpoint(path, handler, problem_reply)
     for path in v2.INFER_PATHS:
         endpoint(path, v2.Infer(catalogue, threads, metrics, settings), v2.problem)
+    app.front = Front(gate, {path: direct.stats for path, direct in app.direct.items()})
     app.include_router(v2.routes(catalogue, settings))
     problems.install(app)
     app.include_router(models.routes(catalogue, access))
@@ -158,5 +162,6 @@ def run(settings: Settings) -> int:
     sock = bind(settings.ml_host, settings.ml_port, "AIMQ_ML_PORT")
     sys.setswitchinterval(0.001)  # single predictions wait less for the threads of large ones
     logger.info("listening on %s", address(sock))
-    serve(create_app(settings), sock, settings)
+    app = create_app(settings)
+    serve(app, sock, settings, app.front.protocol())
     return 0

@@ -54,7 +54,7 @@ class Admission(Protocol):
         """
         ...
 
-    def leave(self, entered: float, *, quick: bool) -> float:
+    def leave(self, scope: Scope, entered: float, *, quick: bool) -> float:
         """Count the request as done; return the seconds it took.
 
         Args:
@@ -72,6 +72,9 @@ class Endpoint:
 
     Args:
         problem: writes an error's document: `problem_reply`, or as another protocol has it.
+
+    Attributes:
+        stats: its counters.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class Endpoint:
     ) -> None:
         self._handler = handler
         self._admission = admission
-        self._stats = stats
+        self.stats = stats
         self._problem = problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,13 +94,13 @@ class Endpoint:
         try:
             entered = self._admission.enter(scope)
         except AimqError as exc:
-            self._stats.refused(exc.status)
+            self.stats.refused(exc.status)
             await _send(send, self._problem(exc, self._admission.headers(exc)))
             return
         try:
             reply = await self._handler(scope, receive)
         except Disconnected:
-            self._admission.leave(entered, quick=False)
+            self._admission.leave(scope, entered, quick=False)
             return
         except AimqError as exc:
             reply = self._problem(exc, {})._replace(quick=False)
@@ -107,10 +110,10 @@ class Endpoint:
             logger.exception("%s failed", scope["path"])
             reply = self._problem(InternalError(_UNEXPECTED), {})._replace(quick=False)
         except BaseException:
-            self._admission.leave(entered, quick=False)
+            self._admission.leave(scope, entered, quick=False)
             raise
-        seconds = self._admission.leave(entered, quick=reply.quick)
-        self._stats.answered(reply.status, seconds)
+        seconds = self._admission.leave(scope, entered, quick=reply.quick)
+        self.stats.answered(reply.status, seconds)
         await _send(send, reply)
 
 

@@ -34,10 +34,12 @@ class Limits:
     Attributes:
         share: part of the configured rate that a client may use, above 0 and up to 1.
         concurrency: most requests under way at one time.
+        slow_looks: unhealthy looks in a row that led here.
     """
 
     share: float
     concurrency: int
+    slow_looks: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,19 +53,24 @@ class Aimd:
         most: nor rise above these.
         share_step: added to the share at each healthy look.
         concurrency_step: added to the concurrency bound at each healthy look.
-        decrease: both are multiplied by this at an unhealthy look; between 0 and 1.
+        decrease: the bound is multiplied by this at an unhealthy look, the share only from the
+            `patience`-th in a row on; between 0 and 1. The bound keeps those who are let in from
+            waiting, and recovers at once; cutting what a client was promised wants more proof
+            than a neighbour who had the processor for a moment.
+        patience: see `decrease`.
     """
 
     target: float
-    least: Limits = Limits(share=0.05, concurrency=64)
+    least: Limits = Limits(share=0.05, concurrency=32)
     most: Limits = Limits(share=1.0, concurrency=512)
     share_step: float = 0.05
     concurrency_step: int = 4
     decrease: float = 0.7
+    patience: int = 3
 
     def start(self) -> Limits:
         """Return the limits of a service of which nothing is known yet."""
-        return replace(self.most, concurrency=max(self.least.concurrency, 128))
+        return replace(self.most, concurrency=max(self.least.concurrency, 64))
 
     def healthy(self, health: Health) -> bool:
         """Tell whether what was seen is within the target, or is not for want of limits.
@@ -78,9 +85,12 @@ class Aimd:
     def next(self, now: Limits, health: Health) -> Limits:
         """Return the limits that follow from what was seen under the limits `now`."""
         if not self.healthy(health):
+            slow_looks = now.slow_looks + 1
+            cut = self.decrease if slow_looks >= self.patience else 1.0
             return Limits(
-                share=max(self.least.share, now.share * self.decrease),
+                share=max(self.least.share, now.share * cut),
                 concurrency=max(self.least.concurrency, int(now.concurrency * self.decrease)),
+                slow_looks=slow_looks,
             )
         used = 2 * health.waiting >= now.concurrency  # a bound that nobody reaches proves nothing
         step = self.concurrency_step if used or now.concurrency < self.start().concurrency else 0

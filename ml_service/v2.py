@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib.metadata import version as installed
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +17,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
+from aimq import __version__
 from aimq.errors import AimqError, ClientError, Invalid, NotFound
 from aimq.settings import Settings
 from ml_service import bodies, records
@@ -102,7 +102,7 @@ def routes(catalogue: Catalogue, settings: Settings) -> APIRouter:
     @router.get("", response_model=None)
     async def server() -> Response:
         """What this server is."""
-        return _json({"name": "aimq", "version": installed("aimq"), "extensions": []})
+        return _json({"name": "aimq", "version": __version__, "extensions": []})
 
     @router.get("/health/live", response_model=None)
     async def live() -> Response:

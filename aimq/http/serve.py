@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import signal
 import socket
@@ -40,17 +41,26 @@ def address(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(app: ASGIApp, sock: socket.socket, settings: Settings) -> None:
+def serve(
+    app: ASGIApp,
+    sock: socket.socket,
+    settings: Settings,
+    protocol: type[asyncio.Protocol] | None = None,
+) -> None:
     """Serve `app` until SIGINT or SIGTERM; requests under way are finished first.
 
     SIGTERM withdraws readiness, and goes on answering for ``drain_seconds``; the rest of
     ``shutdown_seconds`` is for the requests that are under way then.
 
     Blocks; call it on the main thread, which gets the signals. Returns normally after either.
+
+    Args:
+        protocol: of the connections; uvicorn's own by default.
     """
     drain = Drain(app)
     config = uvicorn.Config(
         drain,
+        http=protocol or "auto",
         log_config=None,
         access_log=False,
         lifespan="on",

@@ -17,7 +17,9 @@ from tests.system import environment, running
 pytestmark = pytest.mark.filterwarnings("ignore:jsonschema:DeprecationWarning")
 
 #: Requests for an operation: as the document says, and against it.
-EXAMPLES = 20
+EXAMPLES = 10
+#: The server's answer to what is not HTTP, such as control characters in a header.
+NO_HTTP = "Invalid HTTP request received."
 CHECKS = (
     not_a_server_error,
     status_code_conformance,
@@ -29,7 +31,10 @@ CHECKS = (
 @pytest.fixture(scope="module")
 def system(trained_models, tmp_path_factory):
     environ = environment(
-        tmp_path_factory.mktemp("data"), trained_models, AIMQ_RATE_LIMIT="1000000/second"
+        tmp_path_factory.mktemp("data"),
+        trained_models,
+        AIMQ_RATE_LIMIT="1000000/second",
+        AIMQ_FACTORIAL_MAX="1000",
     )
     with running(environ) as system:
         yield system
@@ -61,6 +66,8 @@ def test_every_operation_answers_as_documented_and_never_with_a_server_error(url
 
 def ask(operation, way):
     """Send requests made for an operation; False if none can be made in this way."""
+    if way is DataGenerationMethod.negative and not (operation.body or operation.query):
+        return False  # any word will do as a path's parameter: much looking for nothing
     try:
         sender(operation.as_strategy(data_generation_method=way))()
     except (SkipTest, Unsatisfiable):
@@ -83,6 +90,8 @@ def sender(strategy):
     )
     @given(strategy)
     def send(case):
-        case.call_and_validate(checks=CHECKS, timeout=60)
+        answer = case.call(timeout=60)
+        if answer.text != NO_HTTP:
+            case.validate_response(answer, checks=CHECKS)
 
     return send

@@ -60,7 +60,9 @@ def test_out_of_attempts_means_given_up_with_the_number_of_attempts(kind, failed
 
 
 @given(st.sampled_from(AWAY), attempts, st.floats(0, 299))
-def test_a_service_that_is_away_or_busy_for_a_short_time_fails_no_message(kind, failed, since_first):
+def test_a_service_that_is_away_or_busy_for_a_short_time_fails_no_message(
+    kind, failed, since_first
+):
     assert isinstance(decide(kind("away"), failed, since_first=since_first), Retry)
 
 

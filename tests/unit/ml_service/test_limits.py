@@ -29,8 +29,8 @@ def test_the_limits_stay_within_their_bounds_whatever_is_seen(seen):
 
 
 @given(healths)
-def test_one_look_either_decreases_both_limits_or_neither(health):
-    before = Limits(share=0.5, concurrency=256)
+def test_a_look_decreases_both_limits_or_neither_once_slowness_has_lasted(health):
+    before = Limits(share=0.5, concurrency=256, slow_looks=POLICY.patience - 1)
     after = POLICY.next(before, health)
     if POLICY.healthy(health):
         assert after.share > before.share
@@ -38,6 +38,16 @@ def test_one_look_either_decreases_both_limits_or_neither(health):
     else:
         assert after.share < before.share
         assert after.concurrency < before.concurrency
+
+
+def test_a_moment_of_slowness_costs_no_client_its_rate():
+    limits = POLICY.start()
+    for _ in range(POLICY.patience - 1):
+        limits = POLICY.next(limits, SLOW)
+    assert limits.share == 1.0
+    assert limits.concurrency < POLICY.start().concurrency
+    assert POLICY.next(limits, SLOW).share < 1.0
+    assert POLICY.next(POLICY.next(limits, WELL), SLOW).share == 1.0
 
 
 def test_a_slow_event_loop_is_unhealthy_at_half_the_target():
@@ -51,9 +61,9 @@ def test_slowness_without_a_queue_is_no_reason_to_let_in_fewer():
 
 def test_it_falls_in_a_few_looks_and_recovers_fully():
     limits = POLICY.start()
-    for _ in range(10):
+    for _ in range(12):
         limits = POLICY.next(limits, SLOW)
-    assert limits == POLICY.least
+    assert (limits.share, limits.concurrency) == (POLICY.least.share, POLICY.least.concurrency)
     for _ in range(200):
         limits = POLICY.next(limits, WELL)
     assert limits == POLICY.most
