@@ -10,8 +10,10 @@ from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aimq import __version__
 from aimq.broker.port import Broker
@@ -33,9 +35,27 @@ from interface.sweep import expire, sweep
 _PROBE_SECONDS = 3.0
 _RETRY_AFTER = 5.0
 _KIB = 1024
+_PREDICT = "/predict"
 _ABOUT = "Takes spreadsheets and single records, and gives predictions."
 
 logger = logging.getLogger(__name__)
+
+
+class Interface(FastAPI):
+    """The framework's application, with single predictions answered before its routing.
+
+    Attributes:
+        predict: answers ``POST /predict``, guarded as all else is.
+    """
+
+    predict: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http" and scope["path"] == _PREDICT and scope["method"] == "POST":
+            await self.predict(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def create_app(
@@ -46,14 +66,14 @@ def create_app(
     It starts, and takes uploads, also while broker and ML service are away.
     """
     context = Context(settings, broker, store, files, ml)
-    app = FastAPI(
+    app = Interface(
         title="AIMQ interface", description=_ABOUT, version=__version__, lifespan=_lifespan(context)
     )
     app.state.context = context
     problems.install(app)
     app.add_exception_handler(TransientError, _transient)
     predict = Predict(ml, context.metrics, settings.max_body_kb * _KIB)
-    app.router.routes.insert(0, Route("/predict", predict, methods=["POST"]))
+    app.router.routes.insert(0, Route(_PREDICT, predict, methods=["POST"]))
     app.router.routes.insert(0, Route(tasks.PATH, tasks.PredictAsync(context), methods=["POST"]))
     app.router.routes.insert(0, factorial.route(context))
     app.router.routes.extend(_probes(context))
@@ -61,6 +81,8 @@ def create_app(
     for module in (uploads, jobs, tasks, factorial, dead_letters):
         app.include_router(module.router(context))
     app.add_middleware(Guard, settings.api_keys, settings.internal_token)
+    guarded = Guard(predict, settings.api_keys, settings.internal_token)
+    app.predict = ServerErrorMiddleware(guarded, app.exception_handlers[Exception])
     app.openapi = partial(_openapi, app, context)  # type: ignore[method-assign] # FastAPI's way
     return app
 
@@ -159,7 +181,7 @@ async def _transient(_: Request, exc: Exception) -> Response:
 def _openapi(app: FastAPI, context: Context) -> dict[str, Any]:
     """Return the document, with the route FastAPI does not see and the present schema in it."""
     document = FastAPI.openapi(app)
-    document["paths"]["/predict"] = openapi.predict_path(context.schema.schema)
+    document["paths"][_PREDICT] = openapi.predict_path(context.schema.schema)
     document["paths"][factorial.PATH] = openapi.factorial_path()
     document["paths"][tasks.PATH] = openapi.predict_async_path(context.schema.schema)
     return document
