@@ -250,4 +250,8 @@ def _refuse_folder(source: Any) -> None:  # noqa: ANN401 - fsspec publishes no t
 
 
 def _was_replaced(exc: Exception) -> bool:
-    return type(exc).__name__ == "FileExpired"  # s3fs's; the library is optional
+    if type(exc).__name__ == "FileExpired":  # s3fs's; the library is optional
+        return True
+    # a server may look at the range first, and the new version may be shorter
+    answer = getattr(exc.__cause__, "response", None) or {}
+    return bool(answer.get("Error", {}).get("Code") == "InvalidRange")

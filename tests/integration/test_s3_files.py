@@ -47,9 +47,10 @@ def test_keys_are_objects_under_the_prefix(s3):
     assert s3.get_object(Bucket="bucket", Key=f"prefix/{KEY}")["Body"].read() == b"x"
 
 
-def test_a_read_whose_object_is_replaced_meanwhile_starts_again(s3, monkeypatch):
+@pytest.mark.parametrize("size", [20 * MIB, 1])
+def test_a_read_whose_object_is_replaced_meanwhile_starts_again(s3, size, monkeypatch):
     files = connect()
-    first, second = b"1" * 20 * MIB, b"2" * 20 * MIB
+    first, second = b"1" * 20 * MIB, b"2" * size
     files.put(KEY, io.BytesIO(first))
     real, opened = files._fs.open, []
 
