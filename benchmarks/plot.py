@@ -78,7 +78,7 @@ def bars(title: str, y: Axis, groups: Mapping[str, Mapping[str, float]]) -> str:
     width = room * 0.8 / len(names)
     for place, (label, group) in enumerate(groups.items()):
         left = _LEFT + place * room + room * 0.1
-        parts.append(_x_label(left + room * 0.4, label))
+        parts += _word_by_word(left + room * 0.4, label)
         for name, value in group.items():
             index = names.index(name)
             tall, colour = up(value), _COLOURS[index % len(_COLOURS)]
@@ -133,6 +133,15 @@ def _frame(
 
 def _x_label(at: float, text: str) -> str:
     return _middle(f'x="{at:.1f}" y="{_HEIGHT - _BOTTOM + 20}"', text)
+
+
+def _word_by_word(at: float, text: str) -> list[str]:
+    """Return a label whose words stand below each other, so that neighbours do not meet."""
+    top = _HEIGHT - _BOTTOM + 18
+    return [
+        _middle(f'x="{at:.1f}" y="{top + 15 * line}"', word)
+        for line, word in enumerate(text.split())
+    ]
 
 
 def _middle(place: str, text: str) -> str:
