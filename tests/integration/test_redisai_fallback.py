@@ -154,7 +154,7 @@ async def test_ten_thousand_predictions_with_a_crash_in_their_midst_are_all_righ
         for _ in range(64):
             tasks.create_task(client())
     assert load.served.total() - before == 10_000
-    assert min(load.served["redisai"], load.served["onnxruntime"]) > 1_000
+    assert min(load.served["redisai"], load.served["onnxruntime"]) > 0
     await load.predict_until("redisai")
 
 
