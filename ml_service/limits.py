@@ -70,7 +70,7 @@ class Aimd:
 
     def start(self) -> Limits:
         """Return the limits of a service of which nothing is known yet."""
-        return replace(self.most, concurrency=max(self.least.concurrency, 64))
+        return replace(self.most, concurrency=max(self.least.concurrency, 128))
 
     def healthy(self, health: Health) -> bool:
         """Tell whether what was seen is within the target, or is not for want of limits.
