@@ -117,9 +117,20 @@ class Traffic:
     def finish(self):
         self._stop.set()
         self._threads[0].join(PATIENCE)
-        self.reaches(len(self.confirmed))
+        self._drains()
         self._subscription.close()
         self._threads[1].join(PATIENCE)
+
+    def _drains(self):
+        """Wait until all that was stored has come: what was confirmed, and what only was stored
+        when the connection broke."""
+        tick = threading.Event()
+        for _ in range(int(PATIENCE / 0.1)):
+            missing = set(self.confirmed) - self.came.keys()
+            if not missing and not self._publishing.counts(self._queue).ready:
+                return
+            tick.wait(0.1)
+        raise AssertionError(f"{len(missing)} confirmed messages did not come")
 
     def _publish(self):
         while not self._stop.is_set():

@@ -7,6 +7,7 @@ more of the checks. Every status must be one that the document promises.
 from __future__ import annotations
 
 import json
+import shutil
 from urllib.parse import quote
 
 import httpx
@@ -36,7 +37,9 @@ ROUTER = {"404", "405", "307"}
 @pytest.fixture(scope="module")
 def process(trained_models, tmp_path_factory):
     environ = {"AIMQ_RATE_LIMIT": "1000000/second"}
-    with ml_service(trained_models, tmp_path_factory.mktemp("data"), **environ) as process:
+    # Of its own: versions are chosen at random, and the choice is kept.
+    models = shutil.copytree(trained_models, tmp_path_factory.mktemp("models") / "models")
+    with ml_service(models, tmp_path_factory.mktemp("data"), **environ) as process:
         yield process
 
 
