@@ -103,7 +103,9 @@ class Catalogue:
             TransientError: a runtime cannot be reached; the old version stays.
         """
         async with self._switching:
-            chosen = version or published.current_version(self._dir, self._name)
+            chosen = version
+            if chosen is None:
+                chosen = published.current_version(self._dir, self._name)
             available = self.published()
             if chosen not in available:
                 listed = ", ".join(available) or "none"

@@ -19,7 +19,7 @@ from tests.system import environment, running
 pytestmark = pytest.mark.filterwarnings("ignore:jsonschema:DeprecationWarning")
 
 #: Requests for an operation: as the document says, and against it.
-EXAMPLES = 6
+EXAMPLES = 10
 #: The server's answer to what is not HTTP, such as control characters in a header.
 NO_HTTP = "Invalid HTTP request received."
 CHECKS = (

@@ -18,9 +18,7 @@ from aimq.published import (
 
 @pytest.fixture
 def models(trained_models: Path, tmp_path: Path) -> Path:
-    copy = Path(shutil.copytree(trained_models, tmp_path / "models"))
-    (copy / "used_cars" / CURRENT).write_text(f"{only_version(copy).name}\n")
-    return copy
+    return Path(shutil.copytree(trained_models, tmp_path / "models"))
 
 
 def only_version(models: Path) -> Path:

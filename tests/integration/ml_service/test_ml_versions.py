@@ -155,6 +155,16 @@ async def test_a_roll_back_is_remembered(serve, settings, models):
         assert await version_served(service) == old
 
 
+async def test_an_empty_version_is_none_that_is_there_and_the_choice_is_kept(
+    serve, settings, models
+):
+    chosen = (models / "used_cars" / published.CURRENT).read_text()
+    async with serve(settings) as service:
+        answer = await service.post("/models/reload", json={"version": ""})
+    assert answer.status_code == 404
+    assert (models / "used_cars" / published.CURRENT).read_text() == chosen
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
