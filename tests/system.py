@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,18 +14,11 @@ from pathlib import Path
 
 import httpx
 
+from tests.servers.process import free_ports
+
 #: Longest wait for a start or an end, in seconds.
 PATIENCE = 60.0
 ROOT = Path(__file__).parents[1]
-
-
-def free_ports(count: int) -> list[int]:
-    """Return loopback ports that nobody listens on now."""
-    socks = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in socks]
-    for sock in socks:
-        sock.close()
-    return ports
 
 
 def environment(data: Path, models: Path, **more: str) -> dict[str, str]:
