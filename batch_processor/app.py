@@ -24,6 +24,7 @@ from aimq.broker.topology import WORK_QUEUES
 from aimq.calculator import Calculators
 from aimq.errors import AimqError
 from aimq.files.connect import connect_files
+from aimq.garbage import spare_startup
 from aimq.http.probes import Check, routes
 from aimq.http.serve import address, bind
 from aimq.jobs.connect import connect_store
@@ -85,6 +86,7 @@ def run(settings: Settings, queues: Sequence[str] = WORK_QUEUES) -> int:
         shop = _workshop(settings, store, broker, handlers)
         processor = Processor(broker, shop, stations(settings, shop, handlers, queues))
         processor.start()
+        spare_startup()
         logger.info("Working on %s; probes at %s", ", ".join(queues), address(sock))
         stopping.wait()
         logger.info("Stopping: finishing what is in hand")

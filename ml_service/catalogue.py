@@ -12,6 +12,7 @@ from typing import Final
 
 from aimq import published
 from aimq.errors import AimqError, InternalError, ModelRefused, NotFound, TransientError
+from aimq.garbage import spare_startup
 from ml_service.runtimes.port import ModelRuntime
 from ml_service.version import ONNX, Version, load_version
 
@@ -150,7 +151,9 @@ class Catalogue:
     def _switch(self, loaded: Version, mark: _Mark) -> None:
         old, self._current, self._served = self._current, loaded, mark
         logger.info("version %s is served, groups %s", loaded.name, ", ".join(loaded.models[ONNX]))
-        if old is not None:
+        if old is None:
+            spare_startup()
+        else:
             task = asyncio.get_running_loop().create_task(self._drain(old))
             self._drained.add(task)
             task.add_done_callback(self._drained.discard)

@@ -8,6 +8,7 @@ answers ask their connections to be closed: who holds one open comes back to ano
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -17,6 +18,8 @@ import msgspec
 import uvicorn
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from aimq.garbage import spare_startup
 
 _READY: Final = "/health/ready"
 _CLOSE: Final = (b"connection", b"close")
@@ -67,6 +70,11 @@ class DrainingServer(uvicorn.Server):
         self._seconds = seconds
         self._clock = clock
         self._until: float | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen; called by uvicorn."""
+        await super().startup(sockets)
+        spare_startup()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal; called by uvicorn."""
