@@ -11,7 +11,6 @@ All take turns, so that what else the machine does meets all; medians are told.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import os
 import statistics
@@ -58,8 +57,8 @@ def single_predictions(urls: dict[str, str], contents: list[bytes], rounds: int)
     for turn in range(rounds + 1):
         for label, where in urls.items():
             requests = [load.request(where, content) for content in contents]
-            alone = asyncio.run(load.run(where, requests, total=1000))
-            many = asyncio.run(load.run(where, requests, total=8000, connections=32))
+            alone = load.measured(where, requests, total=1000)
+            many = load.measured(where, requests, total=8000, connections=32)
             if set(alone.statuses + many.statuses) != {200}:
                 raise SystemExit(f"{label}: answers other than 200: {many.statuses}")
             if turn:  # the first warms up

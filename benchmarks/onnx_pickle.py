@@ -9,7 +9,6 @@ for each; also with RedisAI when AIMQ_REDISAI_URL names a server. Writes a table
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import tempfile
 from pathlib import Path
@@ -32,9 +31,9 @@ def measure(models: Path, path: str, label: str, count: int, **environ: str) -> 
     ):
         url = service.url + path
         requests = [load.request(url, content) for content in contents]
-        asyncio.run(load.run(url, requests, total=max(3, count // 20)))  # warm
+        load.measured(url, requests, total=max(3, count // 20))  # warm
         for connections in CONNECTIONS:
-            outcome = asyncio.run(load.run(url, requests, total=count, connections=connections))
+            outcome = load.measured(url, requests, total=count, connections=connections)
             if set(outcome.statuses) != {200}:
                 raise SystemExit(f"{label}: answers other than 200: {dict(outcome.statuses)}")
             rows.append(

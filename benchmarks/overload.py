@@ -12,7 +12,6 @@ services, who have no limit each: load is shed.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import tempfile
 from pathlib import Path
 
@@ -32,7 +31,7 @@ def measure(
     url = f"{service.url}/predict/onnx"
     headers = {"Authorization": f"Bearer {TOKEN}"} if token else {}
     requests = [load.request(url, content, headers) for content in contents]
-    outcome = asyncio.run(load.run(url, requests, seconds=seconds, connections=connections))
+    outcome = load.measured(url, requests, seconds=seconds, connections=connections)
     refused = outcome.latencies.get(429, []) + outcome.latencies.get(503, [])
     outcome.latencies[0] = refused
     other = sum(n for status, n in outcome.statuses.items() if status not in {200, 429, 503})

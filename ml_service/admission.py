@@ -94,16 +94,19 @@ class Gate(Collector):
             self._loop_of_this().call_soon(self._end_turn)
         return entered
 
-    def leave(self, scope: Scope, entered: float, *, quick: bool = True) -> float:
+    def leave(
+        self, scope: Scope, entered: float, *, quick: bool = True, at_once: bool = False
+    ) -> float:
         """Count the request as done; see `ml_service.endpoint.Admission`."""
         seconds = time.perf_counter() - entered
         if quick and len(self._latencies) < _REMEMBERED:
             self._latencies.append(seconds)
-        if _EARLY in scope:
+        if _EARLY in scope and not at_once:
             self._under_way -= 1
             return seconds
         self._done += 1
-        self._last = asyncio.current_task()
+        if not at_once:
+            self._last = asyncio.current_task()
         if not self._turn:
             self._turn = time.perf_counter()
             self._loop_of_this().call_soon(self._end_turn)

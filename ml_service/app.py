@@ -51,7 +51,7 @@ class MlService(FastAPI):
     Attributes:
         direct: path to the endpoint that answers POST there.
         catalogue: the version in service.
-        front: refuses requests for these paths before they get here.
+        front: refuses requests for these paths, and answers quick ones, before they get here.
     """
 
     direct: dict[str, Endpoint]
@@ -133,7 +133,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         app.direct[path] = endpoint(path, handler, problem_reply)
     for path in v2.INFER_PATHS:
         endpoint(path, v2.Infer(catalogue, threads, metrics, settings), v2.problem)
-    app.front = Front(gate, {path: direct.stats for path, direct in app.direct.items()})
+    app.front = Front(gate, app.direct)
     app.include_router(v2.routes(catalogue, settings))
     problems.install(app)
     app.include_router(models.routes(catalogue, access))
@@ -163,5 +163,5 @@ def run(settings: Settings) -> int:
     sys.setswitchinterval(0.001)  # single predictions wait less for the threads of large ones
     logger.info("listening on %s", address(sock))
     app = create_app(settings)
-    serve(app, sock, settings, app.front.protocol())
+    serve(app, sock, settings, app.front.protocol)
     return 0

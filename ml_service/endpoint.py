@@ -7,8 +7,8 @@ the framework's routing (`ml_service.app`), and stand in the OpenAPI document al
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from starlette.types import Receive, Scope, Send
 
@@ -36,7 +36,28 @@ class Reply(NamedTuple):
     quick: bool = True
 
 
-Handler = Callable[[Scope, Receive], Awaitable[Reply]]
+class Handler(Protocol):
+    """Answers requests."""
+
+    async def __call__(self, scope: Scope, receive: Receive) -> Reply:
+        """Answer a request. Raises `AimqError`, and `Disconnected` when nobody waits any more."""
+        ...
+
+
+@runtime_checkable
+class ImmediateHandler(Handler, Protocol):
+    """A handler that answers most requests in one go, without waiting for anything."""
+
+    @property
+    def is_immediate(self) -> bool:
+        """Whether it does at present."""
+        ...
+
+    def at_once(self, scope: Scope, body: bytes) -> Reply | None:
+        """Answer a request, or return None for one that takes waiting. Raises `AimqError`."""
+        ...
+
+
 #: Writes an error, with headers of its own.
 ProblemWriter = Callable[[AimqError, dict[str, str]], Reply]
 
@@ -54,11 +75,12 @@ class Admission(Protocol):
         """
         ...
 
-    def leave(self, scope: Scope, entered: float, *, quick: bool) -> float:
+    def leave(self, scope: Scope, entered: float, *, quick: bool, at_once: bool = False) -> float:
         """Count the request as done; return the seconds it took.
 
         Args:
             quick: it was to be answered within the latency target; large ones are not.
+            at_once: it was answered in the turn of the event loop in which it was admitted.
         """
         ...
 
@@ -85,9 +107,29 @@ class Endpoint:
         problem: ProblemWriter,
     ) -> None:
         self._handler = handler
+        self._immediate = handler if isinstance(handler, ImmediateHandler) else None
         self._admission = admission
         self.stats = stats
         self._problem = problem
+
+    @property
+    def is_immediate(self) -> bool:
+        """Whether `at_once` may answer at present."""
+        return self._immediate is not None and self._immediate.is_immediate
+
+    def at_once(self, scope: Scope, body: bytes) -> Reply | None:
+        """Answer a request that was admitted early and is immediate; None: call this instead."""
+        assert self._immediate is not None  # noqa: S101 # the caller has asked
+        try:
+            reply = self._immediate.at_once(scope, body)
+        except Exception as exc:  # noqa: BLE001 # answered, and logged where it is a bug
+            reply = self._failed(scope, exc)
+        if reply is None:
+            return None
+        entered = self._admission.enter(scope)
+        seconds = self._admission.leave(scope, entered, quick=reply.quick, at_once=True)
+        self.stats.answered(reply.status, seconds)
+        return reply
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -102,19 +144,20 @@ class Endpoint:
         except Disconnected:
             self._admission.leave(scope, entered, quick=False)
             return
-        except AimqError as exc:
-            reply = self._problem(exc, {})._replace(quick=False)
-            if reply.status == InternalError.status:
-                logger.exception("%s failed", scope["path"])
-        except Exception:
-            logger.exception("%s failed", scope["path"])
-            reply = self._problem(InternalError(_UNEXPECTED), {})._replace(quick=False)
+        except Exception as exc:  # noqa: BLE001 # answered, and logged where it is a bug
+            reply = self._failed(scope, exc)
         except BaseException:
             self._admission.leave(scope, entered, quick=False)
             raise
         seconds = self._admission.leave(scope, entered, quick=reply.quick)
         self.stats.answered(reply.status, seconds)
         await _send(send, reply)
+
+    def _failed(self, scope: Scope, exc: Exception) -> Reply:
+        error = exc if isinstance(exc, AimqError) else InternalError(_UNEXPECTED)
+        if error.status == InternalError.status:
+            logger.error("%s failed", scope["path"], exc_info=exc)
+        return self._problem(error, {})._replace(quick=False)
 
 
 _UNEXPECTED = "Something went wrong on our side; the log has the details."

@@ -60,19 +60,46 @@ class Predict:
         value = bodies.decode_json(body)
         if isinstance(value, list):
             return await self._list(value)
-        return await self._single(value)
+        version, group, group_model, matrix = self._encoded(value)
+        if group_model.inline_rows:
+            return self._reply(version, group, group_model.ask(matrix))
+        return self._reply(version, group, await self._awaited(version, group_model, matrix))
 
-    async def _single(self, record: object) -> Reply:
+    @property
+    def is_immediate(self) -> bool:
+        """Whether `at_once` answers a record: every group's model may be on the event loop."""
+        version = self._catalogue.peek()
+        return version is not None and records.most_inline(version, self._way) > 0
+
+    def at_once(self, scope: Scope, body: bytes) -> Reply | None:
+        """Answer a request for one record, where its model may be on the event loop.
+
+        Returns:
+            None where it may not, and for everything but a record in JSON.
+        """
+        if (
+            body[:1] == b"["
+            or len(body) > self._max_json
+            or bodies.media_type(scope) != bodies.JSON
+        ):
+            return None
+        value = bodies.decode_json(body)
+        if isinstance(value, list):
+            return None
+        version, group, group_model, matrix = self._encoded(value)
+        if not group_model.inline_rows:
+            return None
+        return self._reply(version, group, group_model.ask(matrix))
+
+    def _encoded(self, record: object) -> tuple[Version, str, GroupModel, Matrix]:
         version = self._catalogue.current
         encoded = version.encoder.encode(record)
         group_model = version.model(self._way, encoded.group)
-        matrix = np.array([encoded.row], dtype=np.float32)
-        if group_model.inline_rows:
-            answer = group_model.ask(matrix)
-        else:
-            answer = await self._awaited(version, group_model, matrix)
+        return version, encoded.group, group_model, np.array([encoded.row], dtype=np.float32)
+
+    def _reply(self, version: Version, group: str, answer: Answer) -> Reply:
         self._metrics.predicted(self._way, answer.served_by, 1)
-        body = records.encode_answer(version, encoded.group, answer)
+        body = records.encode_answer(version, group, answer)
         return Reply(body, [_JSON, _served_by([answer.served_by])], quick=self._way == ONNX)
 
     async def _awaited(self, version: Version, group_model: GroupModel, matrix: Matrix) -> Answer:

@@ -26,19 +26,23 @@ _CLOSE: Final = (b"connection", b"close")
 
 
 class Drain:
-    """ASGI middleware that withdraws readiness once `begin` was called. Thread-safe."""
+    """ASGI middleware that withdraws readiness once `begin` was called. Thread-safe.
+
+    Attributes:
+        begun: whether it was.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._begun = False
+        self.begun = False
 
     def begin(self) -> None:
         """Answer "not ready" from now on, and ask for every connection to be closed."""
-        self._begun = True
+        self.begun = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        if not self._begun or scope["type"] != "http":
+        if not self.begun or scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         if scope["path"] == _READY:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import signal
 import socket
+from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -45,7 +46,7 @@ def serve(
     app: ASGIApp,
     sock: socket.socket,
     settings: Settings,
-    protocol: type[asyncio.Protocol] | None = None,
+    protocol: Callable[[Drain], type[asyncio.Protocol]] | None = None,
 ) -> None:
     """Serve `app` until SIGINT or SIGTERM; requests under way are finished first.
 
@@ -55,12 +56,12 @@ def serve(
     Blocks; call it on the main thread, which gets the signals. Returns normally after either.
 
     Args:
-        protocol: of the connections; uvicorn's own by default.
+        protocol: makes the protocol of the connections; uvicorn's own by default.
     """
     drain = Drain(app)
     config = uvicorn.Config(
         drain,
-        http=protocol or "auto",
+        http=protocol(drain) if protocol else "auto",
         log_config=None,
         access_log=False,
         lifespan="on",
