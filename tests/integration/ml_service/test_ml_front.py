@@ -1,4 +1,4 @@
-"""Refusals are written before the body is read, and leave the connection as good as before."""
+"""What is refused or answered at the parser leaves the connection as good as before."""
 
 from __future__ import annotations
 
@@ -84,3 +84,70 @@ async def test_refusals_are_counted(service, record):
             assert (await client.post("/predict/onnx", json=record)).status_code == 429
         assert await refused() == before + 3
         assert "aimq_ml_under_way 0.0" in (await client.get("/metrics")).text
+
+
+OURS = "Authorization: Bearer secret\r\n"
+
+
+@pytest.mark.parametrize("at", [40, -60, -1], ids=["in the headers", "in the body", "at the end"])
+async def test_a_record_that_comes_in_pieces_is_answered(service, connection, record, at):
+    reader, writer = connection
+    request = post(json.dumps(record).encode(), OURS)
+    writer.write(request[:at])
+    async with httpx.AsyncClient(base_url=service.url) as client:
+        for _ in range(3):  # it has seen the first piece by then
+            await client.get("/health/live")
+    writer.write(request[at:])
+    status, _, told = await answer(reader)
+    assert status == 200
+    assert json.loads(told)["predicted_price"] > 0
+
+
+async def test_records_and_lists_pipelined_are_answered_in_their_order(connection, record):
+    reader, writer = connection
+    one, many = json.dumps(record).encode(), json.dumps([record, record]).encode()
+    broken = b'{"mileage": '
+    writer.write(b"".join(post(body, OURS) for body in (one, many, one, broken, many, one)))
+    answers = [await answer(reader) for _ in range(6)]
+    assert [status for status, _, _ in answers] == [200, 200, 200, 400, 200, 200]
+    value = json.loads(answers[0][2])
+    told = [json.loads(body) for status, _, body in answers if status == 200]
+    assert told == [value, [value, value], value, [value, value], value]
+
+
+async def test_what_is_cut_off_or_broken_while_it_is_read_no_longer_counts(service, record):
+    url = httpx.URL(service.url)
+    body = json.dumps(record).encode()
+    chunked = b"POST /predict/onnx HTTP/1.1\r\nHost: ml\r\nTransfer-Encoding: chunked\r\n"
+    for request in (
+        post(body[:10], OURS, length=len(body)),
+        chunked + OURS.encode() + b"\r\nno number\r\n",
+    ):
+        _, writer = await asyncio.open_connection(url.host, url.port)
+        writer.write(request)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+    async with httpx.AsyncClient(base_url=service.url) as client:
+        async with asyncio.timeout(10):
+            while "aimq_ml_under_way 0.0" not in (await client.get("/metrics")).text:
+                await asyncio.sleep(0)
+
+
+async def test_answers_of_both_ways_look_alike(service, record):
+    async with httpx.AsyncClient(base_url=service.url) as client:
+        token = {"Authorization": "Bearer secret"}
+        quick = await client.post("/predict/onnx", json=record, headers=token)
+        forwarded = {**token, "X-Forwarded-For": "10.0.0.7"}  # goes the framework's way
+        routed = await client.post("/predict/onnx", json=record, headers=forwarded)
+    for answered in (quick, routed):
+        answered.headers.pop("date")
+    assert (quick.status_code, quick.content) == (routed.status_code, routed.content)
+    assert dict(quick.headers) == dict(routed.headers)
+
+
+async def test_a_proxy_on_this_host_is_believed_whose_client_it_is(service, record):
+    async with httpx.AsyncClient(base_url=service.url) as client:
+        assert (await client.post("/predict/onnx", json=record)).status_code == 429
+        other = {"X-Forwarded-For": "10.0.0.8"}
+        assert (await client.post("/predict/onnx", json=record, headers=other)).status_code == 200
