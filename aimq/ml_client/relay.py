@@ -10,22 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
-from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Final, cast
+from collections.abc import Callable, Sequence
+from typing import Final
 from urllib.parse import urlsplit
 
-import httptools
-
-from aimq.errors import MlUnavailable, Overloaded, SettingsError, TimedOut
+from aimq.errors import AimqError, MlUnavailable, SettingsError
+from aimq.ml_client.connection import Answer, Broken, Connection
+from aimq.ml_client.slots import Slots
 
 #: Most connections to the ML service at once; further requests wait for one.
 MAX_CONNECTIONS: Final = 256
 #: Requests that wait for a connection before the rest are refused.
 MAX_WAITING: Final = 2048
-#: Largest answer taken, in bytes.
-MAX_ANSWER: Final = 64 * 1024 * 1024
 #: A connection unused for longer is not used again: shorter than the server's own patience.
 _IDLE_SECONDS: Final = 15.0
 _CONNECT_SECONDS: Final = 2.0
@@ -34,33 +30,8 @@ _RETRY_AFTER: Final = 1.0
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-@dataclass(slots=True)
-class Answer:
-    """A response as it came.
-
-    Attributes:
-        headers: names in lower case.
-    """
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
-
-    def header(self, name: bytes) -> bytes | None:
-        """Return the first header of that (lower-case) name."""
-        return next((value for key, value in self.headers if key == name), None)
-
-
-class Broken(Exception):
-    """The connection ended before its answer was complete.
-
-    Attributes:
-        untouched: no byte of an answer had come.
-    """
-
-    def __init__(self, untouched: bool) -> None:  # noqa: FBT001 # one flag says it all
-        super().__init__("connection to the ML service broke")
-        self.untouched = untouched
+#: Gets the answer, or why there is none.
+Done = Callable[[Answer | AimqError], None]
 
 
 class MlRelay:
@@ -87,9 +58,9 @@ class MlRelay:
         if token:
             lines += f"Authorization: Bearer {token}\r\n"
         self._fixed = lines.encode("latin-1")
-        self._idle: list[_Connection] = []
-        self._free = asyncio.Semaphore(max_connections)
-        self._waiting = 0
+        self._idle: list[Connection] = []
+        self._slots = Slots(max_connections, MAX_WAITING)
+        self._retries: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def get(self, path: bytes) -> Answer:
@@ -111,22 +82,56 @@ class MlRelay:
         """
         return await self._exchange(b"POST", path, headers, body)
 
-    async def _exchange(self, method: bytes, path: bytes, headers: Headers, body: bytes) -> Answer:
-        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-        request = b"%b %b%b HTTP/1.1\r\n%b%bContent-Length: %d\r\n\r\n%b" % (
-            method, self._prefix, path, self._fixed, lines, len(body), body,
-        )  # fmt: skip
-        if self._waiting >= MAX_WAITING:
-            raise Overloaded("Too many requests wait for the ML service.", retry_after=1.0)
-        self._waiting += 1
+    def post_soon(self, path: bytes, body: bytes, headers: Headers, done: Done) -> bool:
+        """Do as `post`, and call `done` with the outcome, if that can be begun without waiting.
+
+        Returns:
+            False where it cannot: `done` is not called then.
+        """
+        connection = self._take_idle()
+        if connection is None:
+            return False
+        if not self._slots.take_now():
+            self._idle.append(connection)
+            return False
+        request = self._request(b"POST", path, headers, body)
+
+        def settle(outcome: Answer | Exception) -> None:
+            if isinstance(outcome, Broken) and outcome.untouched:
+                task = asyncio.get_running_loop().create_task(self._retry(request, done))
+                self._retries.add(task)
+                task.add_done_callback(self._retries.discard)
+                return
+            self._keep(connection)
+            self._slots.give()
+            done(outcome if isinstance(outcome, Answer) else _error(outcome))
+
+        connection.begin(request, self._timeout, settle)
+        return True
+
+    async def _retry(self, request: bytes, done: Done) -> None:
+        outcome: Answer | AimqError
         try:
-            await self._free.acquire()
+            outcome = await self._send(request)
+        except AimqError as exc:
+            outcome = exc
         finally:
-            self._waiting -= 1
+            self._slots.give()
+        done(outcome)
+
+    async def _exchange(self, method: bytes, path: bytes, headers: Headers, body: bytes) -> Answer:
+        request = self._request(method, path, headers, body)
+        await self._slots.take()
         try:
             return await self._send(request)
         finally:
-            self._free.release()
+            self._slots.give()
+
+    def _request(self, method: bytes, path: bytes, headers: Headers, body: bytes) -> bytes:
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        return b"%b %b%b HTTP/1.1\r\n%b%bContent-Length: %d\r\n\r\n%b" % (
+            method, self._prefix, path, self._fixed, lines, len(body), body,
+        )  # fmt: skip
 
     async def _send(self, request: bytes) -> Answer:
         while True:
@@ -135,20 +140,40 @@ class MlRelay:
             if connection is None:
                 connection = await self._connect()
             try:
-                answer = await connection.exchange(request, self._timeout)
+                answer = await self._ask(connection, request)
             except Broken as exc:
                 if reused and exc.untouched:
                     continue  # the server closed it while it was idle
-                raise MlUnavailable(
-                    "The ML service broke off its answer; try again.", retry_after=_RETRY_AFTER
-                ) from exc
-            if connection.reusable and not self._closed:
-                self._idle.append(connection)
-            else:
-                connection.close()
+                raise _error(exc) from exc
+            self._keep(connection)
             return answer
 
-    def _take_idle(self) -> _Connection | None:
+    async def _ask(self, connection: Connection, request: bytes) -> Answer:
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def settle(outcome: Answer | Exception) -> None:
+            if answer.done():  # cancelled: nobody keeps the connection
+                return
+            if isinstance(outcome, Answer):
+                answer.set_result(outcome)
+            else:
+                answer.set_exception(outcome)
+
+        connection.begin(request, self._timeout, settle)
+        try:
+            return await answer
+        except BaseException:  # cancelled too, even with the answer there
+            connection.close()
+            raise
+
+    def _keep(self, connection: Connection) -> None:
+        """Put a connection by for the next request, if it is good for one."""
+        if connection.reusable and not self._closed:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def _take_idle(self) -> Connection | None:
         """Return the connection used last, which is the least likely to be stale."""
         while self._idle:
             connection = self._idle.pop()
@@ -157,12 +182,12 @@ class MlRelay:
             connection.close()
         return None
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 _, connection = await loop.create_connection(
-                    lambda: _Connection(loop), self._host, self._port, ssl=self._tls
+                    lambda: Connection(loop), self._host, self._port, ssl=self._tls
                 )
         except (OSError, TimeoutError) as exc:
             raise MlUnavailable(
@@ -178,99 +203,12 @@ class MlRelay:
             self._idle.pop().close()
 
 
-class _Connection(asyncio.Protocol):
-    """One connection; one request at a time."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[Answer] | None = None
-        self._used = loop.time()
-        self._reset()
-
-    def _reset(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._body: list[bytes] = []
-        self._size = 0
-        self._touched = False
-        self.reusable = False
-
-    def usable(self, idle_seconds: float) -> bool:
-        """Tell whether another request can be sent, as far as can be known."""
-        transport = self._transport
-        fresh = self._loop.time() - self._used < idle_seconds
-        return fresh and transport is not None and not transport.is_closing()
-
-    async def exchange(self, request: bytes, seconds: float) -> Answer:
-        """Send a request and return its answer within `seconds`. Raises `Broken`, `TimedOut`."""
-        if self._transport is None or self._transport.is_closing():
-            raise Broken(untouched=True)
-        self._reset()
-        waiter: asyncio.Future[Answer] = self._loop.create_future()
-        self._waiter = waiter
-        timer = self._loop.call_later(seconds, self._time_out, seconds)
-        self._transport.write(request)
-        try:
-            return await waiter
-        except BaseException:  # cancelled too, even with the answer there: nobody keeps it then
-            self.close()
-            raise
-        finally:
-            timer.cancel()
-            self._waiter = None
-            self._used = self._loop.time()
-
-    def close(self) -> None:
-        """Drop the connection at once. Idempotent."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _fail(self, error: Exception) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(error)
-
-    def _time_out(self, seconds: float) -> None:
-        self._fail(TimedOut(f"The ML service did not answer within {seconds:g} s."))
-
-    # asyncio's side of the protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
-
-    def data_received(self, data: bytes) -> None:
-        if self._waiter is None:
-            self.close()  # bytes nobody asked for: not a server to trust further
-            return
-        self._touched = True
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self._fail(Broken(untouched=False))
-            self.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 # asyncio's signature
-        self._fail(Broken(untouched=not self._touched))
-
-    # httptools' side: called from feed_data
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
-
-    def on_body(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > MAX_ANSWER:
-            self._fail(Broken(untouched=False))
-            self.close()
-            return
-        self._body.append(data)
-
-    def on_message_complete(self) -> None:
-        status = self._parser.get_status_code()
-        if status < HTTPStatus.OK:  # an interim answer such as 100 Continue
-            self._headers.clear()
-            return
-        self.reusable = self._parser.should_keep_alive()
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(Answer(status, self._headers, body))
+def _error(exc: Exception) -> AimqError:
+    """Return what an exchange's failure means to who asked."""
+    if isinstance(exc, AimqError):
+        return exc
+    error = MlUnavailable(
+        "The ML service broke off its answer; try again.", retry_after=_RETRY_AFTER
+    )
+    error.__cause__ = exc
+    return error

@@ -4,8 +4,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from aimq.errors import MlUnavailable, Overloaded, SettingsError, TimedOut
+from aimq.ml_client import connection as connection_module
 from aimq.ml_client import relay as relay_module
 from aimq.ml_client.relay import MlRelay
+from aimq.ml_client.slots import Slots
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nX-Served-By: onnxruntime\r\n\r\nhi"
 
@@ -154,7 +156,7 @@ async def test_what_is_not_http_is_an_error():
 
 
 async def test_an_answer_over_the_bound_is_refused(monkeypatch):
-    monkeypatch.setattr(relay_module, "MAX_ANSWER", 1)
+    monkeypatch.setattr(connection_module, "MAX_ANSWER", 1)
     async with serving(always(OK)) as relay:
         with pytest.raises(MlUnavailable):
             await relay.post(b"/", b"")
@@ -220,18 +222,18 @@ async def test_a_request_cancelled_just_as_its_answer_comes_leaves_no_open_conne
 
     async with serving(handler) as relay:
         task = asyncio.create_task(relay.post(b"/", b""))
-        deliver = relay_module._Connection.on_message_complete
+        deliver = connection_module.Connection.on_message_complete
 
         def cancelled_with_its_answer(connection):
             deliver(connection)
             task.cancel()
 
-        relay_module._Connection.on_message_complete = cancelled_with_its_answer
+        connection_module.Connection.on_message_complete = cancelled_with_its_answer
         try:
             with pytest.raises(asyncio.CancelledError):
                 await task
         finally:
-            relay_module._Connection.on_message_complete = deliver
+            connection_module.Connection.on_message_complete = deliver
         await asyncio.wait_for(closed.wait(), 5)
 
 
@@ -264,11 +266,110 @@ async def test_more_requests_than_connections_wait_their_turn():
 
 
 async def test_too_many_that_wait_are_refused(monkeypatch):
-    monkeypatch.setattr(relay_module, "MAX_WAITING", 0)
+    monkeypatch.setattr(relay_module, "MAX_WAITING", 1)
     async with serving(always(OK)) as relay:
-        with pytest.raises(Overloaded) as caught:
-            await relay.post(b"/", b"")
-    assert caught.value.retry_after
+        outcomes = await asyncio.gather(
+            *(relay.post(b"/", b"") for _ in range(4)), return_exceptions=True
+        )
+    assert [type(outcome) for outcome in outcomes[:3]] == [connection_module.Answer] * 3
+    assert isinstance(outcomes[3], Overloaded)
+    assert outcomes[3].retry_after
+
+
+async def test_a_slot_that_a_cancelled_waiter_was_just_given_goes_to_the_next():
+    slots = Slots(1, 5)
+    await slots.take()
+    waiters = [asyncio.create_task(slots.take()) for _ in range(2)]
+    await asyncio.sleep(0)
+    slots.give()
+    waiters[0].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiters[0]
+    await asyncio.wait_for(waiters[1], 5)
+    assert not slots.take_now()
+    slots.give()
+    assert slots.take_now()
+
+
+def outcome_of(relay, body=b""):
+    """Begin a request without waiting; return the future of its outcome, or None."""
+    outcome = asyncio.get_running_loop().create_future()
+    begun = relay.post_soon(b"/", body, (), outcome.set_result)
+    return outcome if begun else None
+
+
+async def test_a_request_begins_at_once_where_a_connection_is_free_and_only_there():
+    async with serving(always(OK)) as relay:
+        assert outcome_of(relay) is None
+        await relay.post(b"/", b"")
+        outcome = outcome_of(relay)
+        assert outcome_of(relay) is None
+        assert (await outcome).body == b"hi"
+        assert (await outcome_of(relay)).body == b"hi"
+
+
+async def test_what_begins_at_once_counts_among_the_connections():
+    numbers, release = set(), asyncio.Event()
+
+    async def handler(number, reader, writer):
+        numbers.add(number)
+        while request := await read_request(reader):
+            if request.endswith(b"wait"):
+                await release.wait()
+            writer.write(OK)
+
+    async with serving(handler) as relay:
+        await asyncio.gather(*(relay.post(b"/", b"") for _ in range(2)))
+        held = [outcome_of(relay, b"wait") for _ in range(2)]
+        assert None not in held
+        others = [asyncio.create_task(relay.post(b"/", b"")) for _ in range(5)]
+        await asyncio.sleep(0)
+        assert outcome_of(relay) is None
+        release.set()
+        assert all(answer.body == b"hi" for answer in await asyncio.gather(*held, *others))
+    assert numbers == {1, 2}
+
+
+async def test_a_stale_connection_is_replaced_for_what_began_at_once_too():
+    async def handler(number, reader, writer):
+        await read_request(reader)
+        writer.write(OK)
+        await read_request(reader)
+        if number > 1:
+            writer.write(OK)
+
+    async with serving(handler) as relay:
+        await relay.post(b"/", b"")
+        assert (await outcome_of(relay)).body == b"hi"
+        assert (await relay.post(b"/", b"")).body == b"hi"
+
+
+async def test_an_answer_cut_in_the_middle_is_an_error_for_what_began_at_once_too():
+    async def handler(number, reader, writer):
+        await read_request(reader)
+        writer.write(OK)
+        await read_request(reader)
+        writer.write(OK[:-1])
+
+    async with serving(handler) as relay:
+        await relay.post(b"/", b"")
+        assert isinstance(await outcome_of(relay), MlUnavailable)
+        assert outcome_of(relay) is None
+
+
+async def test_a_server_that_answers_twice_is_not_asked_again_over_that_connection():
+    numbers = []
+
+    async def handler(number, reader, writer):
+        while True:
+            await read_request(reader)
+            numbers.append(number)
+            writer.write(OK + OK)
+
+    async with serving(handler) as relay:
+        for _ in range(2):
+            assert (await relay.post(b"/", b"")).body == b"hi"
+    assert numbers == [1, 2]
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:5001", "ftp://host", "http://"])
