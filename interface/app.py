@@ -20,6 +20,7 @@ from aimq.broker.port import Broker
 from aimq.errors import FilesUnavailable, StoreUnavailable, TransientError
 from aimq.files import FileStore
 from aimq.http import probes, problems, serve
+from aimq.http.front import Front
 from aimq.jobs.port import JobStore
 from aimq.ml_client.relay import MlRelay
 from aimq.settings import Settings
@@ -28,7 +29,7 @@ from interface.background import forever
 from interface.context import Context
 from interface.guard import Guard
 from interface.orphans import delete_orphans
-from interface.predictions import Predict
+from interface.predictions import Predict, PredictDesk
 from interface.sweep import expire, sweep
 
 #: A probe's longest wait for the store or the files, in seconds.
@@ -46,9 +47,11 @@ class Interface(FastAPI):
 
     Attributes:
         predict: answers ``POST /predict``, guarded as all else is.
+        front: answers most of them before they get here.
     """
 
     predict: ASGIApp
+    front: Front
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -60,7 +63,7 @@ class Interface(FastAPI):
 
 def create_app(
     settings: Settings, broker: Broker, store: JobStore, files: FileStore, ml: MlRelay
-) -> FastAPI:
+) -> Interface:
     """Return the application on the given ports, which stay the caller's to close.
 
     It starts, and takes uploads, also while broker and ML service are away.
@@ -83,6 +86,8 @@ def create_app(
     app.add_middleware(Guard, settings.api_keys, settings.internal_token)
     guarded = Guard(predict, settings.api_keys, settings.internal_token)
     app.predict = ServerErrorMiddleware(guarded, app.exception_handlers[Exception])
+    desk = PredictDesk(predict, guarded, ml, settings.max_body_kb * _KIB)
+    app.front = Front({_PREDICT: desk})
     app.openapi = partial(_openapi, app, context)  # type: ignore[method-assign] # FastAPI's way
     return app
 
@@ -102,7 +107,7 @@ def run(settings: Settings) -> int:
         try:
             app = create_app(settings, broker, store, connect_files(settings), ml)
             logger.info("listening on %s", serve.address(sock))
-            serve.serve(app, sock, settings)
+            serve.serve(app, sock, settings, app.front.protocol)
         finally:
             broker.close()
             store.close()

@@ -41,7 +41,7 @@ class Guard:
         if scope["type"] == "lifespan" or scope["path"] in _OPEN:
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(scope)
+        refusal = self.refusal(scope)
         if refusal is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket" and "websocket.http.response" not in scope.get(
@@ -51,7 +51,8 @@ class Guard:
         else:
             await problems.response(refusal)(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> AimqError | None:
+    def refusal(self, scope: Scope) -> AimqError | None:
+        """Return why a request may not pass; None: it may."""
         headers = Headers(scope=scope)
         if self._keys and not self._known(headers, scope):
             return Unauthorized("An API key is needed: send it in the header X-API-Key.")

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from aimq import __version__
 from aimq.http import probes, problems
+from aimq.http.front import Front
 from aimq.http.serve import address, bind, serve
 from aimq.settings import Settings
 from aimq.telemetry import configure_logging
@@ -27,7 +28,7 @@ from ml_service.bodies import Budget
 from ml_service.catalogue import Catalogue
 from ml_service.client_rates import ClientRates
 from ml_service.endpoint import Endpoint, Handler, ProblemWriter, problem_reply
-from ml_service.front import Front
+from ml_service.front import EndpointDesk
 from ml_service.limits import Aimd
 from ml_service.metrics import ServiceMetrics
 from ml_service.predict import Predict
@@ -133,7 +134,9 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         app.direct[path] = endpoint(path, handler, problem_reply)
     for path in v2.INFER_PATHS:
         endpoint(path, v2.Infer(catalogue, threads, metrics, settings), v2.problem)
-    app.front = Front(gate, app.direct)
+    app.front = Front(
+        {path: EndpointDesk(gate, path, direct) for path, direct in app.direct.items()}
+    )
     app.include_router(v2.routes(catalogue, settings))
     problems.install(app)
     app.include_router(models.routes(catalogue, access))

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from aimq.errors import AimqError, FieldError, InternalError, Invalid
+from aimq.http.front import Written, written
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -43,6 +44,13 @@ def response(error: AimqError, headers: dict[str, str] | None = None) -> Respons
         media_type=MEDIA_TYPE,
         headers=extra,
     )
+
+
+def written_problem(error: AimqError, headers: dict[str, str] | None = None) -> Written:
+    """Return the error as it is sent without a framework; see `response`."""
+    made = response(error, headers)
+    raw = [header for header in made.raw_headers if header[0] != b"content-length"]
+    return written(made.status_code, raw, bytes(made.body))
 
 
 def install(app: FastAPI) -> None:
