@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import signal
+import socket
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import httpx
 import openpyxl
 import pytest
 import pytest_asyncio
+import uvicorn
 import websockets
 
 from aimq.broker.connect import connect_broker
 from aimq.files import connect_files
+from aimq.http.drain import Drain
 from aimq.jobs.connect import connect_store
 from aimq.jobs.job import Status
 from aimq.jobs.port import Outcome
@@ -69,6 +73,28 @@ async def serving(settings, broker, store, files):
             client.app = app
             client.context = app.state.context
             yield client
+
+
+@asynccontextmanager
+async def listening(settings, broker, store, files):
+    """Do as `serving`, behind a real server on a free port: requests meet its parser."""
+    async with serving(settings, broker, store, files) as inner:
+        protocol = inner.app.front.protocol(Drain(inner.app))
+        config = uvicorn.Config(inner.app, http=protocol, log_config=None, lifespan="off")
+        server = uvicorn.Server(config)
+        server.capture_signals = nullcontext  # the test tool keeps its own
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            sock.listen()
+            task = asyncio.create_task(server.serve([sock]))
+            while not server.started:
+                await asyncio.sleep(0)
+            url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+            async with httpx.AsyncClient(base_url=url) as client:
+                client.app, client.context = inner.app, inner.context
+                yield client
+            server.should_exit = True
+            await task
 
 
 @pytest_asyncio.fixture

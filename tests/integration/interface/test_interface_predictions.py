@@ -1,9 +1,24 @@
 import json
 
 import pytest
+import pytest_asyncio
 
-from tests.integration.interface.conftest import serving
+from tests.integration.interface.conftest import listening, serving
 from tests.integration.interface.stub_ml import PREDICTION
+
+
+@pytest.fixture(params=[serving, listening], ids=["in the framework", "at the parser"])
+def way(request):
+    """Where most predictions are answered; the client's behaviour is the same."""
+    return request.param
+
+
+@pytest_asyncio.fixture
+async def door(way, settings, broker, store, files):
+    """Yield a client of an interface that has learnt the schema, over a connection it keeps."""
+    async with way(settings, broker, store, files) as client:
+        await client.context.schema.refresh()
+        yield client
 
 
 async def test_a_record_and_its_prediction_are_relayed_as_they_are(door, ml):
@@ -70,9 +85,9 @@ async def test_a_body_in_pieces_is_put_together(door, ml):
     assert ml.asked[-1][2] == b'{"a":1}'
 
 
-async def test_the_internal_token_goes_with_it(settings, broker, store, files, ml):
+async def test_the_internal_token_goes_with_it(way, settings, broker, store, files, ml):
     with_token = settings.model_copy(update={"internal_token": "inner"})
-    async with serving(with_token, broker, store, files) as client:
+    async with way(with_token, broker, store, files) as client:
         await client.post("/predict", content=b"{}")
 
     assert b"Authorization: Bearer inner" in ml.asked[-1][1]
@@ -100,3 +115,29 @@ async def test_a_list_is_refused_here_though_the_ml_service_takes_lists(door, ml
     assert answer.status_code == 422
     assert "POST /upload" in answer.json()["detail"]
     assert not [path for path, *_ in ml.asked if path.startswith("/predict")]
+
+
+async def test_a_key_is_needed_where_keys_are_set(way, settings, broker, store, files, ml):
+    with_keys = settings.model_copy(update={"api_keys": frozenset({"right"})})
+    async with way(with_keys, broker, store, files) as client:
+        await client.context.schema.refresh()
+        asked = [
+            (await client.post("/predict", content=b"{}", headers={"X-API-Key": key})).status_code
+            for key in ("right", "wrong", "right")
+        ]
+    assert asked == [200, 401, 200]
+    assert [path for path, *_ in ml.asked].count("/predict/onnx") == 2
+
+
+async def test_another_web_site_may_not_ask(door, ml):
+    headers = {"Sec-Fetch-Site": "cross-site"}
+    assert (await door.post("/predict", content=b"{}", headers=headers)).status_code == 401
+
+
+async def test_a_trace_goes_on_in_the_ml_service(door, ml):
+    trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    await door.post("/predict", content=b"{}", headers={"traceparent": trace})
+    (line,) = [line for line in ml.asked[-1][1].split(b"\r\n") if b"traceparent" in line]
+    assert line.startswith(b"traceparent: 00-" + b"a" * 32)
+    assert line.endswith(b"-01")
+    assert b"b" * 16 not in line
