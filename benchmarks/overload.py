@@ -6,7 +6,8 @@ Unloaded is one request at a time from each of 32 connections, where the through
 saturates. Loaded is ten times the connections, each sending again as soon as it is answered, also
 when it was refused: nobody waits as Retry-After asks. Both take turns, so that what else the
 machine does meets both. Once as a client at the default rate limit, once with the token of our
-services, who have no limit each: load is shed.
+services, who have no limit each: load is shed. And once more with lists of 20 records, of which one
+costs as much as many refusals.
 """
 
 from __future__ import annotations
@@ -20,23 +21,40 @@ from benchmarks.machine import describe
 from benchmarks.service import MlProcess, ml_service
 
 UNLOADED, LOADED = 32, 320
+#: Records of a request.
+ONE, MANY = 1, 20
 TOKEN = "study"
 Row = dict[str, object]
 
 
+def lists(contents: list[bytes], records: int) -> list[bytes]:
+    """Return bodies of so many records each."""
+    if records == ONE:
+        return contents
+    starts = range(0, len(contents) - records + 1, records)
+    return [b"[%b]" % b",".join(contents[start : start + records]) for start in starts]
+
+
 def measure(
-    service: MlProcess, contents: list[bytes], connections: int, seconds: float, *, token: bool
+    service: MlProcess,
+    contents: list[bytes],
+    records: int,
+    connections: int,
+    seconds: float,
+    *,
+    token: bool,
 ) -> Row:
     """Return a row: accepted and refused answers, their latencies, and the memory after."""
     url = f"{service.url}/predict/onnx"
     headers = {"Authorization": f"Bearer {TOKEN}"} if token else {}
-    requests = [load.request(url, content, headers) for content in contents]
+    requests = [load.request(url, body, headers) for body in lists(contents, records)]
     outcome = load.measured(url, requests, seconds=seconds, connections=connections)
     refused = outcome.latencies.get(429, []) + outcome.latencies.get(503, [])
     outcome.latencies[0] = refused
     other = sum(n for status, n in outcome.statuses.items() if status not in {200, 429, 503})
     return {
         "client": "internal" if token else "limited",
+        "records": records,
         "connections": connections,
         "accepted/s": outcome.rate,
         "p50 ms": outcome.percentile(50),
@@ -70,9 +88,9 @@ def main() -> None:
         tempfile.TemporaryDirectory() as data,
         ml_service(models, Path(data), AIMQ_INTERNAL_TOKEN=TOKEN) as service,
     ):
-        for token in (False, True):
+        for token, records in ((False, ONE), (True, ONE), (True, MANY)):
             rows += [
-                measure(service, contents, connections, options.seconds, token=token)
+                measure(service, contents, records, connections, options.seconds, token=token)
                 for connections in (UNLOADED, LOADED) * 3
             ]
     study.print_table(rows)

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
@@ -42,8 +42,14 @@ class Gate(Collector):
     """Admits requests. Belongs to the event loop; its gauges may be read from any thread."""
 
     def __init__(
-        self, access: Access, rates: ClientRates, policy: Aimd, registry: CollectorRegistry
+        self,
+        access: Access,
+        rates: ClientRates,
+        policy: Aimd,
+        registry: CollectorRegistry,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        self._clock = clock
         self._access = access
         self._rates = rates
         self._policy = policy
@@ -88,17 +94,17 @@ class Gate(Collector):
             self._rates.take(scope)
         self._under_way += 1
         self._most_under_way = max(self._most_under_way, self._under_way)
-        entered = time.perf_counter()
+        entered = self._clock()
         if not self._turn:
             self._turn = entered
-            self._loop_of_this().call_soon(self._end_turn)
+            self._loop_of_this().call_soon(self._end_parsing)
         return entered
 
     def leave(
         self, scope: Scope, entered: float, *, quick: bool = True, at_once: bool = False
     ) -> float:
         """Count the request as done; see `ml_service.endpoint.Admission`."""
-        seconds = time.perf_counter() - entered
+        seconds = self._clock() - entered
         if quick and len(self._latencies) < _REMEMBERED:
             self._latencies.append(seconds)
         if _EARLY in scope and not at_once:
@@ -108,8 +114,8 @@ class Gate(Collector):
         if not at_once:
             self._last = asyncio.current_task()
         if not self._turn:
-            self._turn = time.perf_counter()
-            self._loop_of_this().call_soon(self._end_turn)
+            self._turn = self._clock()
+            self._loop_of_this().call_soon(self._end_parsing)
         return seconds
 
     def _end_turn_of_one(self) -> None:
@@ -120,7 +126,7 @@ class Gate(Collector):
         self._under_way -= 1
         self._done -= 1
         if self._turn:
-            self._turn = time.perf_counter()
+            self._turn = self._clock()
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
@@ -131,8 +137,15 @@ class Gate(Collector):
         finally:
             self._under_way += 1
 
+    def _end_parsing(self) -> None:
+        """End the turn, unless the tasks of what was admitted in it are yet to have theirs."""
+        if self._under_way > self._done:
+            self._loop_of_this().call_soon(self._end_turn)
+        else:
+            self._end_turn()
+
     def _end_turn(self) -> None:
-        self._lags.append(time.perf_counter() - self._turn)
+        self._lags.append(self._clock() - self._turn)
         self._turn = 0.0
         self._under_way -= self._done
         self._done = 0
@@ -173,9 +186,9 @@ class Gate(Collector):
 
         async def forever() -> None:
             while True:
-                due = time.perf_counter() + LOOK_SECONDS
+                due = self._clock() + LOOK_SECONDS
                 await asyncio.sleep(LOOK_SECONDS)
-                self._lags.append(time.perf_counter() - due)
+                self._lags.append(self._clock() - due)
                 self.look()
 
         task = asyncio.get_running_loop().create_task(forever())

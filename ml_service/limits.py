@@ -61,7 +61,7 @@ class Aimd:
     """
 
     target: float
-    least: Limits = Limits(share=0.05, concurrency=32)
+    least: Limits = Limits(share=0.05, concurrency=8)
     most: Limits = Limits(share=1.0, concurrency=512)
     share_step: float = 0.05
     concurrency_step: int = 4
