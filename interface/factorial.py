@@ -16,7 +16,6 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from aimq import telemetry
@@ -86,13 +85,6 @@ class AskFactorial:
                 exc.retry_after = exc.retry_after or _RETRY_AFTER
             response = problem_documents.response(exc)
         await response(scope, receive, send)
-
-
-def route(context: Context) -> Route:
-    """Return the route of ``GET /factorial``. HEAD is none of its methods: it would make work."""
-    asked = Route(PATH, AskFactorial(context))
-    asked.methods = {"GET"}
-    return asked
 
 
 def router(context: Context) -> APIRouter:

@@ -44,12 +44,8 @@ class Guard:
         refusal = self._refusal(scope)
         if refusal is None:
             await self._app(scope, receive, send)
-        elif scope["type"] == "websocket" and "websocket.http.response" not in scope.get(
-            "extensions", {}
-        ):
-            await send({"type": "websocket.close", "code": 1008})
         else:
-            await problems.response(refusal)(scope, receive, send)
+            await refuse(refusal, scope, receive, send)
 
     def _refusal(self, scope: Scope) -> AimqError | None:
         headers = Headers(scope=scope)
@@ -67,6 +63,15 @@ class Guard:
         bearer = headers.get("authorization", "").encode("latin-1")
         internal = bool(self._token) and hmac.compare_digest(bearer, self._token)
         return any(matches) or internal
+
+
+async def refuse(error: AimqError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request, or a WebSocket that is not accepted yet, with a problem document."""
+    extensions = scope.get("extensions", {})
+    if scope["type"] == "websocket" and "websocket.http.response" not in extensions:
+        await send({"type": "websocket.close", "code": 1008})
+    else:
+        await problems.response(error)(scope, receive, send)
 
 
 def _protocol_key(scope: Scope) -> bytes:
