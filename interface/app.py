@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -37,28 +38,37 @@ _PROBE_SECONDS = 3.0
 _RETRY_AFTER = 5.0
 _KIB = 1024
 _PREDICT = "/predict"
+_WATCH = re.compile("/(?P<kind>[a-z]+)/(?P<job_id>[^/]+)/events")
 _ABOUT = "Takes spreadsheets and single records, and gives predictions."
 
 logger = logging.getLogger(__name__)
 
 
 class Interface(FastAPI):
-    """The framework's application, with single predictions answered before its routing.
+    """The framework's application, with what is asked for most answered before its routing.
 
     Attributes:
-        predict: answers ``POST /predict``, guarded as all else is.
-        front: answers most of them before they get here.
+        direct: answers requests by method and path, guarded as all else is.
+        streams: likewise WebSockets, by the first part of their path.
+        front: answers most single predictions before they get here.
     """
 
-    predict: ASGIApp
+    direct: dict[tuple[str, str], ASGIApp]
+    streams: dict[str, ASGIApp]
     front: Front
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "http" and scope["path"] == _PREDICT and scope["method"] == "POST":
-            await self.predict(scope, receive, send)
-        else:
+        app: ASGIApp | None = None
+        if scope["type"] == "http":
+            app = self.direct.get((scope["method"], scope["path"]))
+        elif scope["type"] == "websocket" and (watch := _WATCH.fullmatch(scope["path"])):
+            app = self.streams.get(watch["kind"])
+            scope["path_params"] = {"job_id": watch["job_id"]}
+        if app is None:
             await super().__call__(scope, receive, send)
+        else:
+            await app(scope, receive, send)
 
 
 def create_app(
@@ -75,18 +85,26 @@ def create_app(
     app.state.context = context
     problems.install(app)
     app.add_exception_handler(TransientError, _transient)
-    predict = Predict(ml, context.metrics, settings.max_body_kb * _KIB)
-    app.router.routes.insert(0, Route(_PREDICT, predict, methods=["POST"]))
-    app.router.routes.insert(0, Route(tasks.PATH, tasks.PredictAsync(context), methods=["POST"]))
-    app.router.routes.insert(0, factorial.route(context))
     app.router.routes.extend(_probes(context))
     app.router.routes.extend(page.routes(context))
     for module in (uploads, jobs, tasks, factorial, dead_letters):
         app.include_router(module.router(context))
     app.add_middleware(Guard, settings.api_keys, settings.internal_token)
-    guarded = Guard(predict, settings.api_keys, settings.internal_token)
-    app.predict = ServerErrorMiddleware(guarded, app.exception_handlers[Exception])
-    desk = PredictDesk(predict, guarded, ml, settings.max_body_kb * _KIB)
+    predict = Predict(ml, context.metrics, settings.max_body_kb * _KIB)
+    app.direct = {
+        ("POST", _PREDICT): predict,
+        ("POST", tasks.PATH): tasks.PredictAsync(context),
+        ("GET", factorial.PATH): factorial.AskFactorial(context),
+    }
+    for (method, path), direct in app.direct.items():
+        app.router.routes.insert(0, _only(method, path, direct))  # other methods: 405
+        app.direct[method, path] = _guarded(app, direct, settings)
+    app.streams = {
+        "jobs": _guarded(app, jobs.stream(context), settings),
+        "results": _guarded(app, tasks.stream(context), settings),
+    }
+    guard = Guard(predict, settings.api_keys, settings.internal_token)
+    desk = PredictDesk(predict, guard, ml, settings.max_body_kb * _KIB)
     app.front = Front({_PREDICT: desk})
     app.openapi = partial(_openapi, app, context)  # type: ignore[method-assign] # FastAPI's way
     return app
@@ -112,6 +130,19 @@ def run(settings: Settings) -> int:
             broker.close()
             store.close()
     return 0
+
+
+def _only(method: str, path: str, direct: ASGIApp) -> Route:
+    """Return a route of one method. HEAD is none of GET's: it would make work."""
+    route = Route(path, direct)
+    route.methods = {method}
+    return route
+
+
+def _guarded(app: FastAPI, direct: ASGIApp, settings: Settings) -> ASGIApp:
+    """Return what does for an application of ours as the framework does for its routes."""
+    guarded = Guard(direct, settings.api_keys, settings.internal_token)
+    return ServerErrorMiddleware(guarded, app.exception_handlers[Exception])
 
 
 def _lifespan(context: Context) -> Any:  # noqa: ANN401 # Starlette names no type for it

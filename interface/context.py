@@ -40,7 +40,7 @@ class Context:
         self.broker_threads = Threads(_BROKER_THREADS, "broker")
         self.publisher = Publisher(self.broker, self.store, self.threads, self.metrics)
         self.recorder = Recorder(self.store, self.threads, self.publisher)
-        self.events = JobEvents(self.store, self.metrics)
+        self.events = JobEvents(self.store, self.threads, self.metrics)
         self.backlog = Backlog(
             self.broker, self.broker_threads, self.metrics, self.settings.queue_bound
         )

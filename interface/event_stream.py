@@ -4,69 +4,73 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
-from fastapi import WebSocket
-from starlette.websockets import WebSocketDisconnect
+from starlette.types import Receive, Scope, Send
 
-from aimq.errors import NotFound
-from aimq.http import problems
+from aimq.errors import AimqError, TransientError
 from aimq.jobs.job import Job
-from interface.events import JobEvents, Mailbox, State
-from interface.guard import PROTOCOL
+from interface.events import JobEvents, Mailbox, Render, State
+from interface.guard import PROTOCOL, refuse
 
-#: What is sent of a state, as JSON text.
-Render = Callable[[State], Awaitable[str]]
+_RETRY_AFTER: Final = 5.0
+_CLOSE: Final = {"type": "websocket.close", "code": 1000}
 
 
-async def stream(
-    events: JobEvents,
-    websocket: WebSocket,
-    job_id: str,
-    find: Callable[[str], Awaitable[Job]],
-    render: Render,
-) -> None:
-    """Serve a WebSocket to its end: a final state, the reader's leaving, or the service's.
+class EventStream:
+    """The ASGI application of a path of WebSockets. Belongs to one event loop.
+
+    Plain, for what comes between it and the server is gone through at every message of every
+    watcher. ``job_id`` is taken from the path's parameters.
 
     Args:
-        find: returns the job; the socket is refused with the `NotFound` it raises.
+        find: returns a job; the socket is refused with the error it raises.
+        render: returns what is sent of a state.
     """
-    with events.watch(job_id) as mailbox:  # before the look-up: no change goes unseen
-        try:
-            job = await find(job_id)
-        except NotFound as exc:
-            await websocket.send_denial_response(problems.response(exc))
-            return
-        named = PROTOCOL in websocket.scope.get("subprotocols", ())
-        await websocket.accept(subprotocol=PROTOCOL if named else None)
-        leaving = asyncio.create_task(_notice_leaving(websocket, mailbox))
-        try:
-            await _send_states(websocket, State(job), mailbox, render)
-        except WebSocketDisconnect:
-            return  # the reader vanished
-        finally:
-            leaving.cancel()
-            with suppress(asyncio.CancelledError):
-                await leaving
+
+    def __init__(
+        self, events: JobEvents, find: Callable[[str], Awaitable[Job]], render: Render
+    ) -> None:
+        self._events = events
+        self._find = find
+        self._render = render
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket to its end: a final state, the reader's leaving, or the service's."""
+        job_id = scope["path_params"]["job_id"]
+        await receive()  # the wish to connect
+        with self._events.watch(job_id) as mailbox:  # before the look-up: no change goes unseen
+            try:
+                job = await self._find(job_id)
+            except AimqError as exc:
+                if isinstance(exc, TransientError):
+                    exc.retry_after = exc.retry_after or _RETRY_AFTER
+                await refuse(exc, scope, receive, send)
+                return
+            named = PROTOCOL in scope.get("subprotocols", ())
+            await send({"type": "websocket.accept", "subprotocol": PROTOCOL if named else None})
+            leaving = asyncio.create_task(_notice_leaving(receive, mailbox))
+            try:
+                await self._send_states(send, State(job), mailbox)
+            except OSError:
+                return  # the reader vanished
+            finally:
+                leaving.cancel()
+
+    async def _send_states(self, send: Send, first: State, mailbox: Mailbox) -> None:
+        state: State | None = first
+        while state is not None:
+            await send(state.message(self._render))
+            if state.final:
+                await asyncio.sleep(0)  # whoever else watches the job gets its message first
+                await send(_CLOSE)
+                return
+            state = await mailbox.take()
 
 
-async def _send_states(
-    websocket: WebSocket, first: State, mailbox: Mailbox, render: Render
-) -> None:
-    state: State | None = first
-    while state is not None:
-        await websocket.send_text(await render(state))
-        if state.final:
-            await asyncio.sleep(0)  # whoever else watches the job gets its message first
-            await websocket.close(1000)
-            return
-        state = await mailbox.take()
-
-
-async def _notice_leaving(websocket: WebSocket, mailbox: Mailbox) -> None:
+async def _notice_leaving(receive: Receive, mailbox: Mailbox) -> None:
     """Read and ignore what the client says, to learn when it goes."""
     message: Any = {}
     while message.get("type") != "websocket.disconnect":
-        message = await websocket.receive()
+        message = await receive()
     mailbox.close()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 
-import msgspec
-
-from aimq.jobs.job import Job
+from aimq.errors import AimqError
+from aimq.jobs.job import Job, Status
 from aimq.jobs.port import JobStore
+from aimq.messages import Kind
 from interface.metrics import Metrics
+from interface.threads import Threads
 
 
 class Mailbox:
@@ -42,39 +43,45 @@ class Mailbox:
         return None if self._closed else state
 
 
+#: What is sent of a job, as JSON.
+Render = Callable[[Job], bytes]
+
+
 class State:
-    """A job as its watchers get it. Encoded once, however many they are.
+    """A job as its watchers get it. Encoded once, however many they are."""
 
-    Attributes:
-        rendering: where another form of it than `text` is being made, for all watchers.
-    """
-
-    __slots__ = ("_text", "job", "rendering")
+    __slots__ = ("_messages", "job")
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.rendering: asyncio.Task[str] | None = None
-        self._text = ""
+        self._messages: dict[Render, dict[str, object]] = {}
 
     @property
     def final(self) -> bool:
         """Tell whether no further state will come."""
         return self.job.final
 
-    @property
-    def text(self) -> str:
-        """The job's public fields as JSON."""
-        if not self._text:
-            self._text = msgspec.json.encode(self.job.public()).decode()
-        return self._text
+    def message(self, render: Render) -> dict[str, object]:
+        """Return the ASGI message that sends the job, one for all who render it alike."""
+        message = self._messages.get(render)
+        if message is None:
+            message = {"type": "websocket.send", "text": render(self.job).decode()}
+            self._messages[render] = message
+        return message
 
 
 class JobEvents:
-    """Fans changes out to mailboxes. Belongs to one event loop but for the store's call."""
+    """Fans changes out to mailboxes. Belongs to one event loop but for the store's call.
 
-    def __init__(self, store: JobStore, metrics: Metrics) -> None:
+    The store's watch tells no results: a task that is done is looked up, once for all its
+    watchers, before they are told.
+    """
+
+    def __init__(self, store: JobStore, threads: Threads, metrics: Metrics) -> None:
         self._store = store
+        self._threads = threads
         self._metrics = metrics
+        self._completing: set[asyncio.Task[None]] = set()
         self._watchers: defaultdict[str, set[Mailbox]] = defaultdict(set)
         self._changed: dict[str, Job] = {}
         self._lock = Lock()
@@ -99,6 +106,8 @@ class JobEvents:
         """End the watch on the store and let all watchers go."""
         if self._stop is not None:
             self._stop()
+        for task in self._completing:
+            task.cancel()
         for mailboxes in self._watchers.values():
             for mailbox in mailboxes:
                 mailbox.close()
@@ -106,12 +115,24 @@ class JobEvents:
     def _deliver(self) -> None:
         with self._lock:
             changed, self._changed = self._changed, {}
-        for job_id, job in changed.items():
-            mailboxes = self._watchers.get(job_id)
-            if mailboxes:
-                state = State(job)
-                for mailbox in mailboxes:
-                    mailbox.put(state)
+        for job in changed.values():
+            if job.status is Status.DONE and job.kind is not Kind.SPREADSHEET:
+                task = asyncio.create_task(self._complete(job))
+                self._completing.add(task)
+                task.add_done_callback(self._completing.discard)
+            else:
+                self._tell(job)
+
+    async def _complete(self, job: Job) -> None:
+        with suppress(AimqError):  # without its result, then: the reader asks for it later
+            found = await self._threads.run(self._store.get, job.job_id)
+            job = found or job
+        self._tell(job)
+
+    def _tell(self, job: Job) -> None:
+        state = State(job)
+        for mailbox in self._watchers.get(job.job_id, ()):
+            mailbox.put(state)
 
     @contextmanager
     def watch(self, job_id: str) -> Iterator[Mailbox]:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
-from starlette.routing import Route
+from starlette.datastructures import Headers, QueryParams
 from starlette.types import Receive, Scope, Send
 
 from aimq import telemetry
@@ -74,25 +74,38 @@ class AskFactorial:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        outcomes = context.metrics.tasks
+        self._accepted = outcomes.labels(Kind.FACTORIAL, "accepted")
+        self._refused = outcomes.labels(Kind.FACTORIAL, "refused")
+        self._unavailable = outcomes.labels(Kind.FACTORIAL, "unavailable")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        request = Request(scope)
         try:
-            job = await _ask(self._context, request, request.query_params.get("no"))
-            response = _accepted(request, job)
+            job = await self._ask(scope)
         except AimqError as exc:
             if isinstance(exc, TransientError):
+                self._unavailable.inc()
                 exc.retry_after = exc.retry_after or _RETRY_AFTER
-            response = problem_documents.response(exc)
-        await response(scope, receive, send)
+            else:
+                self._refused.inc()
+            await problem_documents.response(exc)(scope, receive, send)
+            return
+        self._accepted.inc()
+        await _accepted(scope, job)(scope, receive, send)
 
-
-def route(context: Context) -> Route:
-    """Return the route of ``GET /factorial``. HEAD is none of its methods: it would make work."""
-    asked = Route(PATH, AskFactorial(context))
-    asked.methods = {"GET"}
-    return asked
+    async def _ask(self, scope: Scope) -> Job:
+        headers = Headers(scope=scope)
+        _refuse_cross_site(headers)
+        no = QueryParams(scope["query_string"]).get("no")
+        number = _number(no, self._context.settings.factorial_max)
+        self._context.backlog.admit(FACTORIALS)
+        job = Job(
+            kind=Kind.FACTORIAL,
+            input=msgspec.json.encode({"no": number}),
+            traceparent=telemetry.continue_trace(headers.get("traceparent")),
+        )
+        return await self._context.recorder.record(job)
 
 
 def router(context: Context) -> APIRouter:
@@ -151,36 +164,14 @@ def _number(given: str | None, largest: int) -> int:
     )
 
 
-async def _ask(context: Context, request: Request, no: str | None) -> Job:
-    counted, outcome = context.metrics.tasks, "accepted"
-    try:
-        _refuse_cross_site(request)
-        number = _number(no, context.settings.factorial_max)
-        context.backlog.admit(FACTORIALS)
-        job = Job(
-            kind=Kind.FACTORIAL,
-            input=msgspec.json.encode({"no": number}),
-            traceparent=telemetry.continue_trace(request.headers.get("traceparent")),
-        )
-        return await context.recorder.record(job)
-    except TransientError:
-        outcome = "unavailable"
-        raise
-    except Exception:
-        outcome = "refused"
-        raise
-    finally:
-        counted.labels(Kind.FACTORIAL, outcome).inc()
-
-
-def _refuse_cross_site(request: Request) -> None:
+def _refuse_cross_site(headers: Headers) -> None:
     """As the Guard does, which lets GET pass: this one makes work."""
-    if request.headers.get("sec-fetch-site") == "cross-site":
+    if headers.get("sec-fetch-site") == "cross-site":
         raise Unauthorized("Another web site may not call this one through your browser.")
 
 
-def _accepted(request: Request, job: Job) -> Response:
-    root = request.scope.get("root_path", "")
+def _accepted(scope: Scope, job: Job) -> Response:
+    root = scope.get("root_path", "")
     url = f"{root}/factorial/result?id={job.job_id}"
     body = {
         "request_id": job.job_id,

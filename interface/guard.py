@@ -44,19 +44,17 @@ class Guard:
         refusal = self.refusal(scope)
         if refusal is None:
             await self._app(scope, receive, send)
-        elif scope["type"] == "websocket" and "websocket.http.response" not in scope.get(
-            "extensions", {}
-        ):
-            await send({"type": "websocket.close", "code": 1008})
         else:
-            await problems.response(refusal)(scope, receive, send)
+            await refuse(refusal, scope, receive, send)
 
     def refusal(self, scope: Scope) -> AimqError | None:
         """Return why a request may not pass; None: it may."""
+        changes = scope["type"] == "websocket" or scope["method"] not in _SAFE
+        if not self._keys and not changes:
+            return None
         headers = Headers(scope=scope)
         if self._keys and not self._known(headers, scope):
             return Unauthorized("An API key is needed: send it in the header X-API-Key.")
-        changes = scope["type"] == "websocket" or scope["method"] not in _SAFE
         if changes and headers.get("sec-fetch-site") == "cross-site":
             return Unauthorized("Another web site may not call this one through your browser.")
         return None
@@ -68,6 +66,15 @@ class Guard:
         bearer = headers.get("authorization", "").encode("latin-1")
         internal = bool(self._token) and hmac.compare_digest(bearer, self._token)
         return any(matches) or internal
+
+
+async def refuse(error: AimqError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request, or a WebSocket that is not accepted yet, with a problem document."""
+    extensions = scope.get("extensions", {})
+    if scope["type"] == "websocket" and "websocket.http.response" not in extensions:
+        await send({"type": "websocket.close", "code": 1008})
+    else:
+        await problems.response(error)(scope, receive, send)
 
 
 def _protocol_key(scope: Scope) -> bytes:

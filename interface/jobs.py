@@ -8,15 +8,14 @@ from functools import partial
 from typing import Annotated, BinaryIO, Final
 
 import msgspec
-from fastapi import APIRouter, Query, WebSocket
+from fastapi import APIRouter, Query
 from fastapi.responses import Response, StreamingResponse
 
 from aimq.errors import Conflict, FieldError, Gone, NotFound
 from aimq.jobs.job import Job, Status
 from aimq.messages import Kind
 from interface.context import Context, file_keys, result_key
-from interface.event_stream import stream
-from interface.events import State
+from interface.event_stream import EventStream
 from interface.filenames import content_disposition, result_name
 from interface.openapi import problems
 
@@ -64,11 +63,12 @@ def router(context: Context) -> APIRouter:
         await context.threads.run(_delete, context, job_id)
         return Response(status_code=204)
 
-    @routes.websocket("/jobs/{job_id}/events")
-    async def events(websocket: WebSocket, job_id: str) -> None:
-        await stream(context.events, websocket, job_id, partial(find, context), _text)
-
     return routes
+
+
+def stream(context: Context) -> EventStream:
+    """Return what answers the WebSockets under ``/jobs``."""
+    return EventStream(context.events, partial(find, context), _public)
 
 
 async def find(context: Context, job_id: str) -> Job:
@@ -130,5 +130,5 @@ def _delete(context: Context, job_id: str) -> None:
     context.store.delete(job_id)
 
 
-async def _text(state: State) -> str:
-    return state.text
+def _public(job: Job) -> bytes:
+    return msgspec.json.encode(job.public())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Final
 
@@ -48,18 +50,18 @@ class Publisher:
         what is not confirmed stays unpublished in the store.
         """
         sent = {job.job_id: self._send(job) for job in jobs}
-        _, pending = await asyncio.wait(sent.values(), timeout=seconds)
-        for future in pending:
-            future.add_done_callback(_look_at)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await _all_done(sent.values())
         confirmed = [id_ for id_, future in sent.items() if _succeeded(future)]
         self._metrics.published.inc(len(confirmed))
         self._metrics.unconfirmed.inc(len(sent) - len(confirmed))
         self._mark(confirmed)
         return len(confirmed)
 
-    def _send(self, job: Job) -> asyncio.Future[None]:
+    def _send(self, job: Job) -> Future[None]:
         message = Message(job_id=job.job_id, kind=job.kind, traceparent=job.traceparent)
-        return asyncio.wrap_future(self._broker.publish(queue_of(job.kind), message))
+        return self._broker.publish(queue_of(job.kind), message)
 
     def _mark(self, confirmed: list[str]) -> None:
         self._confirmed.extend(confirmed)
@@ -84,10 +86,20 @@ class Publisher:
             await self._marking
 
 
-def _succeeded(future: asyncio.Future[None]) -> bool:
-    return future.done() and _look_at(future) is None
+async def _all_done(futures: Collection[Future[None]]) -> None:
+    """Wait until the broker has resolved them all. The loop is woken once, for the last."""
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    count = itertools.count(1)  # safe on several threads, as a plain number is not
+
+    def note(_: Future[None]) -> None:
+        if next(count) == len(futures) and not loop.is_closed():
+            loop.call_soon_threadsafe(done.set)
+
+    for future in futures:
+        future.add_done_callback(note)
+    await done.wait()
 
 
-def _look_at(future: asyncio.Future[None]) -> BaseException | None:
-    """Take note of a publish's end, so that asyncio does not complain of an unseen exception."""
-    return asyncio.CancelledError() if future.cancelled() else future.exception()
+def _succeeded(future: Future[None]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None

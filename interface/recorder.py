@@ -12,6 +12,9 @@ from interface.threads import Threads
 
 #: Most jobs in one call of the store.
 _GROUP: Final = 500
+#: So many are published before they are answered: the worker's time counts, too. Of more, the
+#: answers go first, or the last client would wait for the messages of all.
+_FEW: Final = 8
 
 
 class _Waiting(NamedTuple):
@@ -63,11 +66,14 @@ class Recorder:
             new = [
                 job for one, job in zip(group, stored, strict=True) if job.job_id == one.job.job_id
             ]
-            if new:  # first of all: the worker's time counts, too
+            if 0 < len(new) <= _FEW:
                 self._publish(new)
             for one, job in zip(group, stored, strict=True):
                 if not one.stored.cancelled():
                     one.stored.set_result(job)
+            if len(new) > _FEW:
+                await asyncio.sleep(0)  # the answers are written in this round of the loop
+                self._publish(new)
 
     @staticmethod
     def _answer(group: list[_Waiting], exc: Exception) -> None:

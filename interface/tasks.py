@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import Any, Final
 
 import msgspec
-from fastapi import APIRouter, WebSocket
+from fastapi import APIRouter
 from fastapi.responses import Response
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
@@ -17,13 +16,12 @@ from aimq.broker.topology import TASKS
 from aimq.errors import AimqError, ClientError, FieldError, Invalid, NotFound, TransientError
 from aimq.http import problems as problem_documents
 from aimq.jobs.answer import answer
-from aimq.jobs.job import Job, Status
+from aimq.jobs.job import Job
 from aimq.messages import Kind
 from aimq.schema.records import RecordEncoder
 from interface import idempotency, jobs
 from interface.context import Context
-from interface.event_stream import stream
-from interface.events import State
+from interface.event_stream import EventStream
 from interface.openapi import problems
 from interface.predictions import Disconnected, read_body
 
@@ -140,13 +138,12 @@ def router(context: Context) -> APIRouter:
             answer(job), media_type="application/json", headers={"Cache-Control": "no-store"}
         )
 
-    @routes.websocket("/results/{task_id}/events")
-    async def events(websocket: WebSocket, task_id: str) -> None:
-        await stream(
-            context.events, websocket, task_id, partial(find, context), partial(_text, context)
-        )
-
     return routes
+
+
+def stream(context: Context) -> EventStream:
+    """Return what answers the WebSockets under ``/results``."""
+    return EventStream(context.events, partial(find, context), answer)
 
 
 async def find(context: Context, task_id: str) -> Job:
@@ -158,19 +155,3 @@ async def find(context: Context, task_id: str) -> Job:
     if job.kind not in {Kind.PREDICTION, Kind.FACTORIAL}:
         raise NotFound(f"This job has no result here; look at /jobs/{job.job_id}.")
     return job
-
-
-async def _text(context: Context, state: State) -> str:
-    """Return a state for a WebSocket. The result is looked up once, however many watch."""
-    if state.job.status is not Status.DONE or state.job.result:
-        return answer(state.job).decode()
-    if state.rendering is None:
-        state.rendering = asyncio.create_task(_with_result(context, state.job))
-    return await asyncio.shield(state.rendering)
-
-
-async def _with_result(context: Context, job: Job) -> str:
-    try:
-        return answer(await find(context, job.job_id)).decode()
-    except (NotFound, TransientError):  # deleted meanwhile; or its reader asks later
-        return answer(job).decode()

@@ -6,5 +6,6 @@
 `bursts`        100 tasks at once, to 1, 2 and 4 workers
 `predictions`   1,000 predictions over HTTP, ours and through FastAPI and Celery
 `push`          from stored result to WebSocket message
+`clients`       HTTP clients, and `watchers` WebSockets, that cost little beside what is measured
 =============== ==================================================================================
 """

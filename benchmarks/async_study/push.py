@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Sequence
-
-import websockets
 
 from benchmarks.async_study.clients import ask, get
 from benchmarks.async_study.stage import Stage
+from benchmarks.async_study.watchers import watch
 
 #: Quick tasks, so that many end in a short time; and some long ones that hold them up at first.
 _NO, _NO_AHEAD = 300, 60_000
@@ -32,28 +30,16 @@ async def _push(stage: Stage, watchers: int, *, shared: bool) -> list[float]:
     answers = await ask(url, [get(url, f"/factorial?no={_NO}")] * tasks, min(tasks, 50))
     ids = [json.loads(body)["request_id"] for body in answers.bodies]
     watched = ids * watchers if shared else ids
-    times = await asyncio.gather(*(_watch(url, job_id) for job_id in watched))
+    sockets = await watch(url, [f"/results/{job_id}/events" for job_id in watched])
     jobs = dict(zip(ids, await asyncio.to_thread(stage.finish, ids), strict=True))
+    ends = [socket.final_message() for socket in sockets]
     return _delays(
         [
             (jobs[job_id].finished_at.timestamp(), seen)
-            for job_id, seen in zip(watched, times, strict=True)
-            if seen is not None
+            for job_id, (seen, messages) in zip(watched, ends, strict=True)
+            if messages > 1  # the first message is the state as it was, not one that was pushed
         ]
     )
-
-
-async def _watch(url: str, job_id: str) -> float | None:
-    """Return the time of day of the final message; None when it was the first one."""
-    address = f"{url.replace('http', 'ws', 1)}/results/{job_id}/events"
-    messages = 0
-    async with websockets.connect(address, open_timeout=30, compression=None) as socket:
-        async for message in socket:
-            seen = time.time()
-            messages += 1
-            if json.loads(message)["status"] in {"done", "failed"}:
-                return seen if messages > 1 else None
-    raise RuntimeError("a WebSocket ended without a final status")
 
 
 def _delays(pairs: Sequence[tuple[float, float]]) -> list[float]:

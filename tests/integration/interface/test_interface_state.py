@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from aimq.errors import BrokerUnavailable, StoreUnavailable
@@ -88,6 +90,36 @@ async def test_the_record_is_in_the_openapi_document(door):
     assert {"/upload", "/jobs/{job_id}/result", "/dead-letters/replay"} <= document["paths"].keys()
 
 
+async def _refused_socket(app, path):
+    sent, said = [], asyncio.Queue()
+    said.put_nowait({"type": "websocket.connect"})
+    scope = {
+        "type": "websocket", "path": path, "headers": [], "subprotocols": [], "query_string": b"",
+        "root_path": "", "extensions": {"websocket.http.response": {}},
+    }  # fmt: skip
+
+    async def send(message):
+        sent.append(message)
+
+    await app(scope, said.get, send)
+    return sent[0]["status"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("HEAD", "/factorial"),
+        ("POST", "/factorial"),
+        ("GET", "/predict"),
+        ("PUT", "/predict/async"),
+    ],
+)
+async def test_other_methods_of_the_routes_before_the_frameworks_are_not_allowed(
+    door, method, path
+):
+    assert (await door.request(method, path)).status_code == 405
+
+
 async def test_with_keys_every_route_but_probes_and_page_needs_one(settings, broker, store, files):
     keyed = settings.model_copy(update={"api_keys": frozenset({"sesame"})})
     async with serving(keyed, broker, store, files) as client:
@@ -97,11 +129,17 @@ async def test_with_keys_every_route_but_probes_and_page_needs_one(settings, bro
                 ("GET", "/jobs"), ("POST", "/upload"), ("POST", "/predict"), ("GET", "/schema"),
                 ("GET", "/docs"), ("GET", "/openapi.json"), ("DELETE", "/jobs/1"),
                 ("GET", "/dead-letters"), ("GET", "/nowhere"),
+                ("GET", "/factorial?no=5"), ("POST", "/predict/async"),
             ]
         ]  # fmt: skip
         opened = await client.get("/jobs", headers={"X-API-Key": "sesame"})
+        sockets = [
+            await _refused_socket(client.app, path)
+            for path in ("/jobs/1/events", "/results/1/events", "/nowhere/1/events")
+        ]
 
     assert {answer.status_code for answer in refused} == {401}
+    assert sockets == [401] * 3
     assert opened.status_code == 200
 
 
