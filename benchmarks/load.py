@@ -11,6 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import cycle, islice
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -41,12 +42,15 @@ class Outcome:
     Attributes:
         seconds: of the whole run.
         statuses: how many answers of each status; 0: the connection broke.
+        timeouts: requests that were given up, and their connections with them.
         latencies: seconds of each answer, by status.
-        bodies: answers in the order of the requests, when they were asked for.
+        bodies: of answers with a status below 400, by the number of their request, when they were
+            asked for.
     """
 
     seconds: float = 0.0
     statuses: Counter[int] = field(default_factory=Counter)
+    timeouts: int = 0
     latencies: defaultdict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     bodies: dict[int, bytes] = field(default_factory=dict)
 
@@ -77,6 +81,7 @@ async def run(
     connections: int = 1,
     rate: float | None = None,
     keep_bodies: bool = False,
+    patience: float | None = None,
 ) -> Outcome:
     """Send requests and wait for their answers.
 
@@ -86,7 +91,8 @@ async def run(
         seconds: for how long.
         connections: each has one request under way at a time.
         rate: offered requests per second over all connections; unbounded by default.
-        keep_bodies: keep the answers, by the number of their request.
+        keep_bodies: keep the answers.
+        patience: seconds after which a connection gives up; by default it never does.
     """
     parts = urlsplit(url)
     outcome = Outcome()
@@ -96,7 +102,7 @@ async def run(
     opened = []
     for _ in range(connections):  # all before the first request: opening is not what is measured
         _, protocol = await loop.create_connection(
-            lambda: _Connection(source, outcome, keep_bodies), parts.hostname, parts.port
+            lambda: _Connection(source, outcome, keep_bodies, patience), parts.hostname, parts.port
         )
         opened.append(protocol)
     started = time.perf_counter()
@@ -122,10 +128,12 @@ class _Pace:
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, source, outcome, keep_bodies) -> None:  # noqa: ANN001 # private
+    def __init__(self, source, outcome, keep_bodies, patience) -> None:  # noqa: ANN001 # private
         self._source = source
         self._outcome = outcome
         self._keep = keep_bodies
+        self._patience = patience
+        self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self.ended = self._loop.create_future()
         self._buffer = b""
@@ -154,8 +162,15 @@ class _Connection(asyncio.Protocol):
             self._send(content)
 
     def _send(self, content: bytes) -> None:
+        if self._patience is not None:
+            self._timer = self._loop.call_later(self._patience, self._give_up)
         self._sent = time.perf_counter()
         self._transport.write(content)
+
+    def _give_up(self) -> None:
+        self._outcome.timeouts += 1
+        self._number = -1
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._buffer:
@@ -165,10 +180,12 @@ class _Connection(asyncio.Protocol):
             self._buffer = data
             return
         self._buffer = b""
+        if self._timer is not None:
+            self._timer.cancel()
         status = int(data[9:12])
         self._outcome.statuses[status] += 1
         self._outcome.latencies[status].append(time.perf_counter() - self._sent)
-        if self._keep:
+        if self._keep and status < HTTPStatus.BAD_REQUEST:
             self._outcome.bodies[self._number] = data[data.find(_BLANK) + 4 :]
         self._next()
 
@@ -185,6 +202,8 @@ class _Connection(asyncio.Protocol):
         return head + int(data[at : data.find(b"\r", at)])
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 # asyncio's signature
+        if self._timer is not None:
+            self._timer.cancel()
         if self._number >= 0:
             self._outcome.statuses[0] += 1
         if not self.ended.done():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass
 
@@ -25,8 +24,8 @@ def burst(stage: Stage, workers: int, tasks: int = 100) -> Burst:
     """Submit `tasks` tasks from as many clients at once."""
     url = stage.system.url
     request = get(url, f"/factorial?no={NO}")
-    stage.finish(_ids(asyncio.run(ask(url, [request] * 2 * workers, 2 * workers)).bodies))  # warm
-    answers = asyncio.run(ask(url, [request] * tasks, tasks))
+    stage.finish(_ids(ask(url, [request] * 2 * workers, 2 * workers).bodies))  # warm
+    answers = ask(url, [request] * tasks, tasks)
     if len(answers.bodies) != tasks:
         raise RuntimeError(f"{tasks - len(answers.bodies)} of {tasks} tasks were not accepted")
     jobs = stage.finish(_ids(answers.bodies))

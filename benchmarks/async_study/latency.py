@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import statistics
 import time
@@ -72,13 +71,13 @@ def saturated(stage: Stage, clients: Sequence[int], rounds: int) -> list[dict[st
     """
     url = stage.system.url
     request = get(url, f"/factorial?no={NO}")
-    asyncio.run(ask(url, [request] * 2 * _AHEAD, _AHEAD))
+    ask(url, [request] * 2 * _AHEAD, _AHEAD)
     found: dict[int, list[Answers]] = {count: [] for count in clients}
     for _ in range(rounds):
         for count in clients:
             asked = [request] * max(_LEAST, count)
             time.sleep(_PAUSE_SECONDS)
-            found[count].append(asyncio.run(ask(url, asked, count)))
+            found[count].append(ask(url, asked, count))
     return [
         {
             "clients": count,
@@ -100,7 +99,7 @@ def synchronous(stage: Stage, clients: int, requests: int) -> Row:
     """The endpoint that computes while the client waits: the first response is the result."""
     url = stage.system.url
     asked = [get(url, f"/factorial/sync?no={NO}&preview=true")] * requests
-    answers = asyncio.run(ask(url, asked, clients))
+    answers = ask(url, asked, clients)
     return _row("synchronous", clients, answers, answers.latencies)
 
 
@@ -108,8 +107,8 @@ def asynchronous(stage: Stage, clients: int, requests: int) -> Row:
     """The endpoint that queues; results are timed by the job's own record."""
     url = stage.system.url
     request = get(url, f"/factorial?no={NO}")
-    ahead = asyncio.run(ask(url, [request] * _AHEAD, 1))
-    answers = asyncio.run(ask(url, [request] * requests, clients))
+    ahead = ask(url, [request] * _AHEAD, 1)
+    answers = ask(url, [request] * requests, clients)
     ids = [json.loads(body)["request_id"] for body in ahead.bodies + answers.bodies]
     jobs = stage.finish(ids)[_AHEAD:]
     took = [(job.finished_at - job.created_at).total_seconds() for job in jobs if job.finished_at]

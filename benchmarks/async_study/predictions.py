@@ -65,7 +65,7 @@ def burst(contestant: Contestant, tasks: int) -> tuple[float, float]:
     wanted = contestant.stored() + tasks
     request = post(contestant.url, "/predict/async", payload())
     began = time.perf_counter()
-    answers = asyncio.run(ask(contestant.url, [request] * tasks, CLIENTS))
+    answers = ask(contestant.url, [request] * tasks, CLIENTS)
     if len(answers.bodies) != tasks:
         raise RuntimeError(f"{contestant.name} accepted {len(answers.bodies)} of {tasks}")
     while contestant.stored() < wanted:

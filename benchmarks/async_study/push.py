@@ -20,16 +20,16 @@ def push(stage: Stage, watchers: int, *, shared: bool) -> list[float]:
     Args:
         shared: all watch one task; else each a task of its own.
     """
-    return asyncio.run(_push(stage, watchers, shared=shared))
-
-
-async def _push(stage: Stage, watchers: int, *, shared: bool) -> list[float]:
     url = stage.system.url
     tasks = 1 if shared else watchers
-    await ask(url, [get(url, f"/factorial?no={_NO_AHEAD}")] * 8, 8)
-    answers = await ask(url, [get(url, f"/factorial?no={_NO}")] * tasks, min(tasks, 50))
+    ask(url, [get(url, f"/factorial?no={_NO_AHEAD}")] * 8, 8)
+    answers = ask(url, [get(url, f"/factorial?no={_NO}")] * tasks, min(tasks, 50))
     ids = [json.loads(body)["request_id"] for body in answers.bodies]
-    watched = ids * watchers if shared else ids
+    return asyncio.run(_watched(stage, ids, ids * watchers if shared else ids))
+
+
+async def _watched(stage: Stage, ids: list[str], watched: list[str]) -> list[float]:
+    url = stage.system.url
     sockets = await watch(url, [f"/results/{job_id}/events" for job_id in watched])
     jobs = dict(zip(ids, await asyncio.to_thread(stage.finish, ids), strict=True))
     ends = [socket.final_message() for socket in sockets]
