@@ -20,6 +20,7 @@ from ml_service.runtimes.redisai_connections import Connections
 from ml_service.runtimes.redisai_wire import (
     Client,
     Execution,
+    checked_url,
     meaning,
     model_key,
     model_tag,
@@ -39,12 +40,15 @@ class RedisAiRuntime:
 
     Args:
         settings: ``redisai_url``, its timeouts and its number of connections.
+
+    Raises:
+        SettingsError: ``redisai_url`` is no such address, or names another database than 0.
     """
 
     name = "redisai"
 
     def __init__(self, settings: Settings) -> None:
-        self._url = settings.redisai_url
+        self._url = checked_url(settings.redisai_url)
         self._connect_seconds = settings.redisai_connect_seconds
         self._timeout = settings.redisai_timeout_seconds
         self._limit = settings.redisai_connections
