@@ -21,8 +21,8 @@ _CLOSED = "Connection closed by server."
 class Exchange(asyncio.Protocol):
     """An open connection: a command, its reply, the next command. Made by `Exchange.open`.
 
-    Whoever is cancelled or gives up while it waits closes it: the reply may still come, and would
-    be taken for that of the next command. So does a reply that nobody waits for.
+    A command that is cancelled or late closes it: the reply may still come, and would be taken for
+    that of the next one. So does a reply that nobody waits for.
     """
 
     def __init__(self, connection: Any) -> None:  # noqa: ANN401 - publishes no types
@@ -49,19 +49,29 @@ class Exchange(asyncio.Protocol):
             raise
         return cls(connection)
 
-    def ask(self, command: bytes) -> asyncio.Future[Any]:
-        """Send a packed command; its reply is awaited. One at a time.
+    async def ask(self, command: bytes, deadline: float) -> Any:  # noqa: ANN401 - any reply
+        """Send a packed command and return its reply. One at a time.
 
-        Raises, when awaited:
+        Args:
+            deadline: when to give up, by the event loop's clock.
+
+        Raises:
+            TimeoutError: no answer in time.
             redis.ConnectionError: the connection is closed.
             redis.InvalidResponse: no Redis answered.
         """
-        self._reply = reply = self._loop.create_future()
         if self._transport.is_closing():
-            reply.set_exception(redis_errors.ConnectionError(_CLOSED))
-        else:
+            raise redis_errors.ConnectionError(_CLOSED)
+        self._reply = reply = self._loop.create_future()
+        late = self._loop.call_at(deadline, self._fail, TimeoutError())  # cheaper than a timeout()
+        try:
             self._transport.write(command)
-        return reply
+            return await reply
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            late.cancel()
 
     def close(self) -> None:
         """Close at once. Idempotent."""
@@ -118,20 +128,29 @@ class Connections:
             redis.RedisError: what the server answered, or why it could not be asked.
         """
         command = hiredis.pack_command(tuple(arguments))  # four times as fast as redis-py's
-        async with asyncio.timeout(self._timeout), self._free:
-            if self._idle:
-                try:
-                    return await self._answer(self._idle.pop(), command)
-                except redis_errors.ConnectionError:
-                    self.disconnect()  # the others are as old
-            return await self._answer(await Exchange.open(self._connect()), command)
-
-    async def _answer(self, exchange: Exchange, command: bytes) -> Any:  # noqa: ANN401
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        if self._free.locked():
+            async with asyncio.timeout_at(deadline):
+                await self._free.acquire()
+        else:
+            await self._free.acquire()  # at once
         try:
-            reply = await exchange.ask(command)
-        except BaseException:
-            exchange.close()
-            raise
+            return await self._ask(command, deadline)
+        finally:
+            self._free.release()
+
+    async def _ask(self, command: bytes, deadline: float) -> Any:  # noqa: ANN401 - as above
+        if self._idle:
+            try:
+                return await self._answer(self._idle.pop(), command, deadline)
+            except redis_errors.ConnectionError:
+                self.disconnect()  # the others are as old
+        async with asyncio.timeout_at(deadline):
+            exchange = await Exchange.open(self._connect())
+        return await self._answer(exchange, command, deadline)
+
+    async def _answer(self, exchange: Exchange, command: bytes, deadline: float) -> Any:  # noqa: ANN401
+        reply = await exchange.ask(command, deadline)
         if isinstance(reply, redis_errors.ConnectionError):  # it loads, or wants a password
             exchange.close()
             raise reply
