@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     """``file://…`` (default: ``<data>/files``) or any fsspec URL. Of this installation alone: files
     that no job of its store names are deleted after a day."""
     redisai_url: str = Field(default="", repr=False)
-    """``redis://host:6379/0`` of a RedisAI server; empty: in-process ONNX Runtime."""
+    """``redis://host:6379/0`` of a RedisAI server, database 0; empty: in-process ONNX Runtime."""
     redisai_connect_seconds: Seconds = 0.5
     """Longest wait for a connection to RedisAI, in seconds; then the answer is made in-process."""
     redisai_timeout_seconds: Seconds = 1.0

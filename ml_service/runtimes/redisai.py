@@ -20,6 +20,7 @@ from ml_service.runtimes.redisai_connections import Connections
 from ml_service.runtimes.redisai_wire import (
     Client,
     Execution,
+    checked_url,
     meaning,
     model_key,
     model_tag,
@@ -39,12 +40,17 @@ class RedisAiRuntime:
 
     Args:
         settings: ``redisai_url``, its timeouts and its number of connections.
+
+    Raises:
+        SettingsError: ``redisai_url`` is no such address, or names another database than 0.
     """
 
     name = "redisai"
 
     def __init__(self, settings: Settings) -> None:
-        self._url = settings.redisai_url
+        self._url = checked_url(settings.redisai_url)
+        # The client library checks the certificate's issuer only.
+        self._tls = {"ssl_check_hostname": True} if self._url.startswith("rediss:") else {}
         self._connect_seconds = settings.redisai_connect_seconds
         self._timeout = settings.redisai_timeout_seconds
         self._limit = settings.redisai_connections
@@ -52,7 +58,7 @@ class RedisAiRuntime:
         self._storing = self._sync_client(settings.redisai_store_seconds, 1)
         self._store_lock = threading.Lock()
         self._connector = redis.asyncio.ConnectionPool.from_url(
-            self._url, socket_connect_timeout=self._connect_seconds
+            self._url, socket_connect_timeout=self._connect_seconds, **self._tls
         )
         self._connections: dict[asyncio.AbstractEventLoop, Connections] = {}
 
@@ -73,7 +79,7 @@ class RedisAiRuntime:
         self._storing.connection_pool.disconnect()
         for loop, connections in list(self._connections.items()):
             if not loop.is_closed():
-                loop.call_soon_threadsafe(_spawn, connections)
+                loop.call_soon_threadsafe(connections.disconnect)
 
     def execute(self, arguments: list[Any]) -> Any:  # noqa: ANN401 - whatever the server sends
         """Send a command and return its reply. Blocks; raises errors of `aimq.errors`."""
@@ -137,6 +143,7 @@ class RedisAiRuntime:
             timeout=timeout,
             socket_timeout=timeout,
             socket_connect_timeout=self._connect_seconds,
+            **self._tls,
         )
         return Client(connection_pool=pool)
 
@@ -210,13 +217,3 @@ def _verified_content(model: ModelFile) -> bytes:
     if hashlib.sha256(content).hexdigest() != model.sha256:
         raise ModelRefused(f"{model.path}: is no longer the file that was checked")
     return content
-
-
-def _spawn(connections: Connections) -> None:
-    task = asyncio.get_running_loop().create_task(connections.disconnect())
-    _closing.add(task)
-    task.add_done_callback(_closing.discard)
-
-
-#: The event loop holds its tasks weakly only.
-_closing: set[asyncio.Task[None]] = set()

@@ -12,8 +12,16 @@ from typing import Any
 
 import numpy as np
 from redis import exceptions as redis_errors
+from redis.connection import parse_url
 
-from aimq.errors import AimqError, MlUnavailable, ModelMissing, ModelRefused, TimedOut
+from aimq.errors import (
+    AimqError,
+    MlUnavailable,
+    ModelMissing,
+    ModelRefused,
+    SettingsError,
+    TimedOut,
+)
 from ml_service.runtimes.port import Matrix, ModelFile, Vector
 
 with warnings.catch_warnings():  # redisai 1.3.0 imports pkg_resources, which warns at each start
@@ -21,7 +29,7 @@ with warnings.catch_warnings():  # redisai 1.3.0 imports pkg_resources, which wa
     from redisai import Client, command_builder
     from redisai.dag import Dag
 
-__all__ = ["Client", "Execution", "meaning", "model_key", "model_tag", "vector"]
+__all__ = ["Client", "Execution", "checked_url", "meaning", "model_key", "model_tag", "vector"]
 
 #: Every key of ours begins with this: a model stored over a key of another type kills the server.
 PREFIX = "aimq:model:"
@@ -36,6 +44,26 @@ SERVER_REFUSES = (
 )
 SERVER_REFUSES_TEXTS = ("unknown command", "MISCONF ", "MASTERDOWN ")
 DTYPES = {b"FLOAT": np.float32, b"DOUBLE": np.float64}
+
+
+def checked_url(url: str) -> str:
+    """Return the address of a server as it was given.
+
+    A server stores models in any database but executes those of database 0 only.
+
+    Raises:
+        SettingsError: it is no address, or names another database.
+    """
+    try:
+        database = parse_url(url).get("db", 0)
+    except ValueError as exc:
+        raise SettingsError(f"AIMQ_REDISAI_URL: {exc}") from None
+    if database != 0:
+        raise SettingsError(
+            f"AIMQ_REDISAI_URL names database {database}, but RedisAI executes models in "
+            "database 0 only: end the address with /0."
+        )
+    return url
 
 
 def model_key(model: ModelFile) -> str:

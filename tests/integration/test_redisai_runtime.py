@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import socket
 from dataclasses import replace
@@ -19,6 +20,7 @@ from aimq.settings import Settings
 from ml_service.runtimes import redisai
 from ml_service.runtimes.redisai import LEASE_SECONDS, RedisAiRuntime
 from ml_service.runtimes.redisai_wire import PREFIX, Execution, model_key, model_tag
+from tests.servers.tls import TlsFront, certificate
 
 pytest_plugins = ("redisai_server.fixtures",)
 
@@ -226,6 +228,37 @@ async def test_it_authenticates(forests, connect):
         stranger = connect(f"redis://127.0.0.1:{server.port}/0")
         with pytest.raises(MlUnavailable):
             stranger.load(forests["A"].file)
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "said"),
+    [
+        ("127.0.0.1", True, None),
+        ("localhost", True, "Hostname mismatch"),
+        ("127.0.0.1", False, "CERTIFICATE_VERIFY_FAILED"),
+    ],
+)
+async def test_tls_is_spoken_to_the_server_that_is_named_only(
+    redisai_server, forests, connect, tmp_path, host, trusted, said
+):
+    chain, private = certificate(tmp_path, ipaddress.ip_address("127.0.0.1"))
+    front = TlsFront(redisai_server.port, chain, private)
+    authorities = f"?ssl_ca_certs={chain}" if trusted else ""
+    runtime = connect(f"rediss://{host}:{front.port}/0{authorities}")
+    try:
+        if said is None:
+            loaded = runtime.load(forests["A"].file)
+            matrix = np.ones((5000, 4), np.float32)
+            np.testing.assert_allclose(await loaded.predict_async(matrix), loaded.predict(matrix))
+        else:
+            with pytest.raises(MlUnavailable, match=said):
+                runtime.load(forests["A"].file)
+            with pytest.raises(MlUnavailable):
+                await runtime.execute_async(["PING"])
+    finally:
+        runtime.close()
+        await callbacks_done()
+        front.close()
 
 
 async def test_a_server_that_is_away_is_unavailable(own_server, forests, connect):

@@ -127,6 +127,22 @@ def test_it_lists_models_with_their_tags(client):
     assert sorted(client.execute_command("AI._MODELSCAN")) == [[b"a", b"v1"], [b"b", b"v2"]]
 
 
+def test_models_are_executed_in_database_0_only(redisai_server, client):
+    client.execute_command("AI.MODELSTORE", "first", "ONNX", "CPU", "BLOB", MODEL)
+    with redis.Redis(port=redisai_server.port, db=3) as other:
+        other.execute_command("AI.MODELSTORE", "there", "ONNX", "CPU", "BLOB", MODEL)
+        other.execute_command("AI.TENSORSET", "x", "FLOAT", 1, 3, "VALUES", 1, 1, 1)
+        graph = "AI.DAGEXECUTE LOAD 1 x PERSIST 1 y |> AI.MODELEXECUTE {} INPUTS 1 x OUTPUTS 1 y"
+        assert other.execute_command(*graph.format("first").split()) == [b"OK"]
+        assert sorted(other.keys("*")) == [b"there", b"x", b"y"]
+        with pytest.raises(redis.ResponseError, match="model key is empty"):
+            other.execute_command(*graph.format("there").split())
+        with pytest.raises(redis.ResponseError, match="tensor key is empty"):
+            other.execute_command(
+                *("AI.MODELEXECUTE", "first", "INPUTS", 1, "x", "OUTPUTS", 1, "y")
+            )
+
+
 def test_a_model_stored_over_a_key_of_another_type_kills_it():
     with RedisAiServer() as server, redis.Redis(port=server.port) as client:
         client.set("key", "text")

@@ -52,6 +52,11 @@ class Context:
     def keys(self) -> Keyspace:
         return self.server.databases.setdefault(self.client.database, Keyspace())
 
+    @property
+    def first(self) -> Keyspace:
+        """Database 0: the only one that models are executed in."""
+        return self.server.databases.setdefault(0, Keyspace())
+
 
 Handler = Callable[[Context, list[bytes]], "Reply | Job"]
 
@@ -233,12 +238,12 @@ COMMANDS: dict[str, tuple[Handler, int]] = {
     "ai.modelstore": (_modelstore, 2),
     "ai.modelget": (lambda c, a: models.reply(c.keys.model(a[1]), a[2:]), 2),
     "ai.modeldel": (_modeldel, 2),
-    "ai.modelexecute": (lambda c, a: parse_execute(a, c.keys), 1),
+    "ai.modelexecute": (lambda c, a: parse_execute(a, c.first), 1),
     "ai._modelscan": (_modelscan, 1),
     "ai.tensorset": (_tensorset, 1),
     "ai.tensorget": (lambda c, a: tensors.reply(c.keys.tensor(a[1]), a[2:]), 2),
-    "ai.dagexecute": (lambda c, a: parse_dag(a, c.keys), 2),
-    "ai.dagexecute_ro": (lambda c, a: parse_dag(a, c.keys), 2),
+    "ai.dagexecute": (lambda c, a: parse_dag(a, c.keys, c.first), 2),
+    "ai.dagexecute_ro": (lambda c, a: parse_dag(a, c.keys, c.first), 2),
     "ai.info": (_ai_info, 2),
     "ai.config": (_config, 2),
     "auth": (_auth, 2),

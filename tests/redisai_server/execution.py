@@ -106,14 +106,18 @@ class Job:
         return TwoReplies([OK, refused]) if refused else replies[0]
 
 
-def parse_execute(args: list[bytes], keyspace: Keyspace) -> Job:
-    call = parse_call(args, keyspace)
-    scope = {key: keyspace.tensor(key) for key in call.inputs}
+def parse_execute(args: list[bytes], first: Keyspace) -> Job:
+    """Parse ``AI.MODELEXECUTE …``. A real server looks for model and inputs in its database 0."""
+    call = parse_call(args, first)
+    scope = {key: first.tensor(key) for key in call.inputs}
     return Job([call], scope, persist=call.outputs, single=True)
 
 
-def parse_dag(args: list[bytes], keyspace: Keyspace) -> Job:
-    """Parse ``AI.DAGEXECUTE[_RO] [LOAD n …] [PERSIST n …] [ROUTING key] [TIMEOUT ms] |> …``."""
+def parse_dag(args: list[bytes], keyspace: Keyspace, first: Keyspace) -> Job:
+    """Parse ``AI.DAGEXECUTE[_RO] [LOAD n …] [PERSIST n …] [ROUTING key] [TIMEOUT ms] |> …``.
+
+    Tensors are of the client's database, models of `first`, the server's database 0.
+    """
     head, *commands = _split(args[1:])
     load, persist, scoped, timeout = _head(head)
     if persist and args[0].upper().endswith(b"_RO"):
@@ -125,7 +129,7 @@ def parse_dag(args: list[bytes], keyspace: Keyspace) -> Job:
         )
     scope = {key: keyspace.tensor(key) for key in load}
     known = set(scope)
-    steps = [_step(command, keyspace, known) for command in commands]
+    steps = [_step(command, first, known) for command in commands]
     if not known.issuperset(persist):
         raise Failure("ERR PERSIST key cannot be found in DAG")
     return Job(steps, scope, persist, timeout=timeout)
@@ -160,7 +164,7 @@ def _head(args: list[bytes]) -> tuple[list[bytes], list[bytes], bool, float]:
     return keys[b"LOAD"], keys[b"PERSIST"], scoped, timeout
 
 
-def _step(args: list[bytes], keyspace: Keyspace, known: set[bytes]) -> Step:
+def _step(args: list[bytes], first: Keyspace, known: set[bytes]) -> Step:
     match args[0].upper() if args else b"":
         case b"AI.TENSORSET":
             key, array = tensors.parse(args)
@@ -170,7 +174,7 @@ def _step(args: list[bytes], keyspace: Keyspace, known: set[bytes]) -> Step:
             _require(args[1:2], known)
             return _get(args[1], args[2:])
         case b"AI.MODELEXECUTE":
-            call = parse_call(args, keyspace)
+            call = parse_call(args, first)
             _require(call.inputs, known)
             known.update(call.outputs)
             return call

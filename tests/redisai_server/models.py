@@ -127,7 +127,7 @@ def parse_store(args: list[bytes]) -> Model:
     if args[3].upper().startswith(b"GPU"):
         raise Failure("ERR GPU requested but ONNX couldn't find CUDA")
     blob = b"".join(rest[1:])
-    return Model(blob, tag, args[3].upper(), counts, _session(blob))
+    return Model(blob, tag, args[3], counts, _session(blob))
 
 
 def _check_backend(backend: bytes, device: bytes) -> None:
