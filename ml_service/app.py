@@ -76,9 +76,8 @@ class MlService(FastAPI):
             self.openapi_schema = None
             document = super().openapi()
             document["info"]["x-model-version"] = served
-            document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = (
-                openapi.problem_schema()
-            )
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            schemas["Problem"] = problems.SCHEMA
             for way, summary in _SUMMARY.items():
                 operation = openapi.predict_operation(way, summary, current)
                 document["paths"][f"/predict/{way}"] = {"post": operation}

@@ -1,7 +1,7 @@
-"""Fixtures: one private RabbitMQ and one private Redis a session, started when first asked for.
+"""Fixtures: one private RabbitMQ, Redis and S3 server a session, started when first asked for.
 
-Without the programs the tests are skipped with the reason; with ``AIMQ_REQUIRE_SERVICES=1`` that
-is a failure.
+Without the programs of the first two their tests are skipped with the reason; with
+``AIMQ_REQUIRE_SERVICES=1`` that is a failure.
 """
 
 from __future__ import annotations
@@ -52,6 +52,27 @@ def redis_server() -> Iterator[RedisServer]:
 def redis_url(redis_server: RedisServer) -> str:
     """Address of the session's Redis; tests share its keys."""
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """Address of the session's S3 server; tests make buckets of their own."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - slow to import
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_access(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the environment say, as S3 clients expect it, where the server is and who asks."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an-id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
 
 
 def _made(make: Callable[[], Server]) -> Server:

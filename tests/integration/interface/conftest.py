@@ -14,9 +14,7 @@ import pytest
 import pytest_asyncio
 import websockets
 
-from aimq.broker.connect import connect_broker
 from aimq.files import connect_files
-from aimq.jobs.connect import connect_store
 from aimq.jobs.job import Status
 from aimq.jobs.port import Outcome
 from aimq.ml_client.relay import MlRelay
@@ -37,20 +35,6 @@ def ml():
 @pytest.fixture
 def settings(tmp_path, ml):
     return Settings(data_dir=tmp_path / "data", ml_url=ml.url, max_upload_mb=1)
-
-
-@pytest.fixture
-def broker(settings):
-    broker = connect_broker(settings)
-    yield broker
-    broker.close()
-
-
-@pytest.fixture
-def store(settings):
-    store = connect_store(settings)
-    yield store
-    store.close()
 
 
 @pytest.fixture
