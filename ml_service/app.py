@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from aimq import __version__
-from aimq.http import probes, problems
+from aimq.http import documentation, probes, problems
 from aimq.http.serve import address, bind, serve
 from aimq.settings import Settings
 from aimq.telemetry import configure_logging
@@ -117,6 +117,8 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         summary="Predictions from ONNX and pickled models.",
         version=__version__,
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
     app.catalogue = catalogue
     app.direct = {}
@@ -138,6 +140,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     app.include_router(models.routes(catalogue, access))
     app.include_router(factorial.routes(simulated, access))
     app.router.routes.extend(probes.routes({"models": catalogue.check}, registry))
+    documentation.install(app)
     return app
 
 
