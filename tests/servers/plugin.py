@@ -22,8 +22,8 @@ Server = TypeVar("Server", RabbitServer, RedisServer)
 
 @pytest.fixture(scope="session")
 def rabbitmq_server() -> Iterator[RabbitServer]:
-    """The session's RabbitMQ, for tests that stop it: they must start it again."""
-    with _made(RabbitServer) as server:
+    """The session's RabbitMQ; a module whose tests stop it overrides it with one of its own."""
+    with private(RabbitServer) as server:
         yield server
 
 
@@ -44,7 +44,7 @@ def rabbitmq_vhost(rabbitmq_server: RabbitServer) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """The session's Redis, for tests that stop it: they must start it again."""
-    with _made(RedisServer) as server:
+    with private(RedisServer) as server:
         yield server
 
 
@@ -75,7 +75,8 @@ def s3_access(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
 
 
-def _made(make: Callable[[], Server]) -> Server:
+def private(make: Callable[[], Server]) -> Server:
+    """Return a server that is not started yet; without its program the test is skipped."""
     try:
         return make()
     except Missing as exc:
