@@ -33,7 +33,6 @@ from aimq.messages import Kind
 from aimq.ml_client.blocking import MlClient
 from aimq.settings import Settings
 from batch_processor.alone import SharedLock
-from batch_processor.consumer import Workshop
 from batch_processor.factorial import FactorialWorker
 from batch_processor.handler import Handler, OneByOne
 from batch_processor.leases import Leases
@@ -43,6 +42,7 @@ from batch_processor.settling import Settling
 from batch_processor.stations import stations
 from batch_processor.uploads import SpreadsheetScorer
 from batch_processor.webhooks import WebhookSender
+from batch_processor.workshop import Workshop
 
 #: Time between two looks for services that are away at the start, in seconds.
 _LOOK_SECONDS: Final = 0.5

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from aimq.broker.port import Broker
-from batch_processor.consumer import Consumer, Workshop
+from batch_processor.consumer import Consumer
+from batch_processor.workshop import Workshop
 
 #: Part of the time for shutting down that is kept for handing back, in seconds.
 _RESERVE_SECONDS: Final = 2.0

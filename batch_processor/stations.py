@@ -12,9 +12,9 @@ from aimq.messages import Kind
 from aimq.settings import Settings
 from batch_processor import predictions
 from batch_processor.alone import Apart
-from batch_processor.consumer import Workshop
 from batch_processor.handler import Handler
 from batch_processor.processor import Station
+from batch_processor.workshop import Workshop
 
 #: Threads for predictions: while one waits for the ML service, the other settles and collects.
 _PREDICTING: Final = 2

@@ -27,6 +27,7 @@ import onnxruntime
 import pyarrow as pa
 
 from aimq.schema import Schema, load_schema, read_columns
+from aimq.schema.sampling import sample_records
 from benchmarks import load, plot, study
 from benchmarks.machine import describe
 from benchmarks.service import PATIENCE, interface, ml_service
@@ -115,7 +116,7 @@ def arrow_stream(url: str, models: Path, count: int, rounds: int) -> Row:
 
 
 def _table(schema: Schema, count: int) -> pa.Table:
-    few = pa.Table.from_pylist(study.records(schema, 5000))
+    few = pa.Table.from_pylist(sample_records(schema, 5000))
     for name in few.column_names:
         if pa.types.is_string(few[name].type):
             at = few.schema.get_field_index(name)

@@ -1,4 +1,4 @@
-"""What the studies of the ML service share: records, models, tables, files."""
+"""What the studies of the ML service share: request bodies, models, tables, files."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import csv
 import json
 from pathlib import Path
 
-import numpy as np
-
 from aimq import published
 from aimq.published import Manifest
-from aimq.schema import Schema, load_schema
+from aimq.schema import load_schema
+from aimq.schema.sampling import sample_records
 
 RESULTS = Path("results")
 
@@ -21,28 +20,10 @@ def version_folder(models: Path) -> tuple[Path, Manifest]:
     return folder, published.read_manifest(folder)
 
 
-def records(schema: Schema, count: int, seed: int = 1) -> list[dict[str, object]]:
-    """Return valid, varied records."""
-    random = np.random.default_rng(seed)
-    made: list[dict[str, object]] = []
-    for _ in range(count):
-        group = str(random.choice(schema.groups))
-        record: dict[str, object] = {schema.group: group}
-        for feature in schema.features:
-            if feature.numeric:
-                low, high = int(feature.minimum), int(feature.maximum)
-                record[feature.name] = int(random.integers(low, high + 1))
-            else:
-                known = feature.by_group.get(group, feature.categories)
-                record[feature.name] = str(random.choice(known))
-        made.append(record)
-    return made
-
-
 def bodies(models: Path, count: int) -> list[bytes]:
     """Return records of the published schema as JSON."""
     schema = load_schema(version_folder(models)[0] / "schema.toml")
-    return [json.dumps(record).encode() for record in records(schema, count)]
+    return [json.dumps(record).encode() for record in sample_records(schema, count)]
 
 
 def describe_models(models: Path) -> str:

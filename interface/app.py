@@ -20,7 +20,7 @@ from aimq import __version__
 from aimq.broker.port import Broker
 from aimq.errors import FilesUnavailable, StoreUnavailable, TransientError
 from aimq.files import FileStore
-from aimq.http import probes, problems, serve
+from aimq.http import documentation, probes, problems, serve
 from aimq.http.front import Front
 from aimq.jobs.port import JobStore
 from aimq.ml_client.relay import MlRelay
@@ -80,13 +80,19 @@ def create_app(
     """
     context = Context(settings, broker, store, files, ml)
     app = Interface(
-        title="AIMQ interface", description=_ABOUT, version=__version__, lifespan=_lifespan(context)
+        title="AIMQ interface",
+        description=_ABOUT,
+        version=__version__,
+        lifespan=_lifespan(context),
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.context = context
     problems.install(app)
     app.add_exception_handler(TransientError, _transient)
     app.router.routes.extend(_probes(context))
     app.router.routes.extend(page.routes(context))
+    documentation.install(app)
     for module in (uploads, jobs, tasks, factorial, dead_letters):
         app.include_router(module.router(context))
     app.add_middleware(Guard, settings.api_keys, settings.internal_token)

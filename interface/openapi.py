@@ -5,21 +5,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, Final
 
-from aimq.http.problems import MEDIA_TYPE
+from aimq.http.problems import MEDIA_TYPE, SCHEMA
 from aimq.schema import Schema
 from aimq.schema.jsonschema import record_schema
-
-_PROBLEM: Final = {
-    "type": "object",
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "errors": {"type": "array", "items": {"type": "object"}},
-    },
-    "required": ["type", "title", "status", "detail"],
-}
 
 UPLOAD: Final[dict[str, Any]] = {
     "requestBody": {
@@ -69,7 +57,7 @@ UPDATE: Final[dict[str, Any]] = {
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the documentation of error answers: problem documents (RFC 9457)."""
-    content = {MEDIA_TYPE: {"schema": _PROBLEM}}
+    content = {MEDIA_TYPE: {"schema": SCHEMA}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": content}
         for status in statuses

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from aimq import __version__
-from aimq.http import probes, problems
+from aimq.http import documentation, probes, problems
 from aimq.http.front import Front
 from aimq.http.serve import address, bind, serve
 from aimq.settings import Settings
@@ -77,9 +77,8 @@ class MlService(FastAPI):
             self.openapi_schema = None
             document = super().openapi()
             document["info"]["x-model-version"] = served
-            document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = (
-                openapi.problem_schema()
-            )
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            schemas["Problem"] = problems.SCHEMA
             for way, summary in _SUMMARY.items():
                 operation = openapi.predict_operation(way, summary, current)
                 document["paths"][f"/predict/{way}"] = {"post": operation}
@@ -119,6 +118,8 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         summary="Predictions from ONNX and pickled models.",
         version=__version__,
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
     app.catalogue = catalogue
     app.direct = {}
@@ -142,6 +143,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     app.include_router(models.routes(catalogue, access))
     app.include_router(factorial.routes(simulated, access))
     app.router.routes.extend(probes.routes({"models": catalogue.check}, registry))
+    documentation.install(app)
     return app
 
 

@@ -28,22 +28,6 @@ _WHEN: Final = {
 _PREDICTION: Final = ("400", "401", "413", "415", "422", "429", "503", "504")
 
 
-def problem_schema() -> Document:
-    """Return the schema of a problem document (RFC 9457)."""
-    return {
-        "title": "Problem",
-        "type": "object",
-        "required": ["type", "title", "status", "detail"],
-        "properties": {
-            "type": {"type": "string"},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "detail": {"type": "string"},
-            "errors": {"type": "array", "items": {"type": "object"}},
-        },
-    }
-
-
 def problems(*statuses: str) -> dict[int | str, Document]:
     """Return the responses for errors, those of a prediction by default."""
     content = {"application/problem+json": {"schema": {"$ref": _PROBLEM}}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from http import HTTPStatus
+from typing import Any, Final
 
 import msgspec
 from fastapi import FastAPI, Request
@@ -15,7 +16,20 @@ from starlette.responses import Response
 from aimq.errors import AimqError, FieldError, InternalError, Invalid
 from aimq.http.front import Written, written
 
-MEDIA_TYPE = "application/problem+json"
+MEDIA_TYPE: Final = "application/problem+json"
+#: A problem document as JSON Schema, for the OpenAPI documents.
+SCHEMA: Final[dict[str, Any]] = {
+    "title": "Problem",
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {"type": "array", "items": {"type": "object"}},
+    },
+}
 
 logger = logging.getLogger(__name__)
 

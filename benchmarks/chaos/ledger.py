@@ -19,6 +19,7 @@ import rustpy_xlsxwriter
 
 from aimq.messages import Kind
 from aimq.schema.model import parse_schema
+from aimq.schema.sampling import sample_records
 
 _FINAL = {"done", "failed", "cancelled"}
 _DUPLICATED = "duplicated"
@@ -70,16 +71,7 @@ class Pool:
 
     def __init__(self, ml_url: str, size: int, seed: int) -> None:
         schema = parse_schema(httpx.get(f"{ml_url}/models").json()["schema"])
-        draw = random.Random(seed)
-        self.records: list[dict[str, Any]] = []
-        for _ in range(size):
-            group = draw.choice(schema.groups)
-            record: dict[str, Any] = {schema.group: group}
-            for f in schema.features:
-                words = f.by_group.get(group, f.categories)
-                low, high = (int(f.minimum), int(f.maximum)) if f.numeric else (0, 0)
-                record[f.name] = draw.randint(low, high) if f.numeric else draw.choice(words)
-            self.records.append(record)
+        self.records = sample_records(schema, size, seed)
         answer = httpx.post(f"{ml_url}/predict/onnx", json=self.records, timeout=60)
         self.expected = [line[schema.prediction] for line in answer.raise_for_status().json()]
         self.prediction = schema.prediction

@@ -8,7 +8,6 @@ from unittest.mock import Mock
 import boto3
 import fsspec
 import pytest
-from moto.server import ThreadedMotoServer
 
 pytest.register_assert_rewrite("tests.contract.file_store_contract")
 
@@ -24,24 +23,8 @@ class TestLocalFiles(FileStoreContract):
 
 
 class TestS3Files(FileStoreContract):
-    @pytest.fixture(scope="class")
-    def s3_server(self):
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
-        server.stop()
-
     @pytest.fixture
-    def environment(self, s3_server, monkeypatch):
-        aws = {
-            "AWS_ENDPOINT_URL": s3_server,
-            "AWS_ACCESS_KEY_ID": "an-id",
-            "AWS_SECRET_ACCESS_KEY": "a-secret",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-        for name, value in aws.items():
-            monkeypatch.setenv(name, value)
+    def environment(self, s3_access):
         bucket = uuid.uuid4().hex
         client = boto3.client("s3")
         client.create_bucket(Bucket=bucket)

@@ -23,11 +23,12 @@ class Balancer:
     """Listens on a free loopback port, from a thread of its own. A context manager.
 
     Args:
-        replicas: loopback ports of the replicas.
+        replicas: loopback ports of the first replicas.
     """
 
     def __init__(self, replicas: Sequence[int]) -> None:
-        self._replicas = list(replicas)
+        self._first = list(replicas)
+        self._watching: dict[int, asyncio.Task[None]] = {}
         self._ready: set[int] = set()
         self._turn = itertools.count()
         self._loop = asyncio.new_event_loop()
@@ -52,6 +53,21 @@ class Balancer:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
 
+    def add(self, port: int) -> None:
+        """Take up a replica; it gets connections once it is ready. From any thread."""
+        self._loop.call_soon_threadsafe(self._add, port)
+
+    def remove(self, port: int) -> None:
+        """Forget a replica that has ended. From any thread."""
+        self._loop.call_soon_threadsafe(self._remove, port)
+
+    def _add(self, port: int) -> None:
+        self._watching[port] = self._loop.create_task(self._watch(port))
+
+    def _remove(self, port: int) -> None:
+        self._watching.pop(port).cancel()
+        self._ready.discard(port)
+
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(self._serve())
@@ -60,12 +76,13 @@ class Balancer:
     async def _serve(self) -> None:
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
-        probes = [asyncio.create_task(self._watch(port)) for port in self._replicas]
+        for port in self._first:
+            self._add(port)
         self._listening.set()
         await self._stop.wait()
         server.close()
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others | set(probes):
+        for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
@@ -99,7 +116,7 @@ class Balancer:
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         """Return a connection to a ready replica; they take turns."""
-        ready = [port for port in self._replicas if port in self._ready]
+        ready = [port for port in self._watching if port in self._ready]
         if not ready:
             return None
         try:

@@ -1,8 +1,9 @@
 """A new version rolls out while uploads and predictions go on: two replicas of each service.
 
 In each round every process is replaced: one replica of each of the three services at a time, as
-three Deployments roll out side by side. It is asked to stop, ends, and a fresh process takes its
-place; only when that is ready does the other replica's turn come.
+three Deployments roll out side by side. It is asked to stop while a fresh process starts; only when
+that is ready and the old one has ended does the other replica's turn come. So the other is alone
+meanwhile, which is harder than what `k8s/` asks for.
 """
 
 import contextlib
@@ -45,6 +46,7 @@ class Fleet:
         self._stack = contextlib.ExitStack()
         self.ports = {service: free_ports(REPLICAS) for service in SERVICES}
         self._processes: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
+        self._started: list[subprocess.Popen[bytes]] = []
         self.ml = Balancer(self.ports["ml-service"])
         self.door = Balancer(self.ports["interface"])
         self._environ = environ
@@ -73,9 +75,14 @@ class Fleet:
         old = [self._processes[service, number] for service in SERVICES]
         for process in old:
             process.send_signal(signal.SIGTERM)
-        codes = [process.wait(PATIENCE) for process in old]
-        for service in SERVICES:
+        gone = {service: self.ports[service][number] for service in SERVICES}
+        for service, port in zip(SERVICES, free_ports(len(SERVICES)), strict=True):
+            self.ports[service][number] = port
             self._start(service, number)
+        codes = [process.wait(PATIENCE) for process in old]
+        for service, balancer in (("ml-service", self.ml), ("interface", self.door)):
+            balancer.remove(gone[service])
+            balancer.add(self.ports[service][number])
         for service in SERVICES:
             self._wait_ready(service, number)
         return codes
@@ -83,9 +90,11 @@ class Fleet:
     def _start(self, service: str, number: int) -> None:
         environ = self._environ | {SERVICES[service]: str(self.ports[service][number])}
         with self._log.open("ab") as log:
-            self._processes[service, number] = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", "aimq", service], env=environ, cwd=ROOT, stderr=log
             )
+        self._processes[service, number] = process
+        self._started.append(process)
 
     def _wait_ready(self, service: str, number: int) -> None:
         url = f"http://127.0.0.1:{self.ports[service][number]}/health/ready"
@@ -99,9 +108,9 @@ class Fleet:
             time.sleep(0.05)
 
     def _end(self) -> None:
-        for process in self._processes.values():
+        for process in self._started:
             process.terminate()
-        for process in self._processes.values():
+        for process in self._started:
             process.wait(PATIENCE)
 
 

@@ -9,11 +9,20 @@ import pika
 import pytest
 
 from tests.ml_stand_in import Fault, ml_stand_in
+from tests.servers.plugin import private
+from tests.servers.rabbitmq import RabbitServer
 from tests.services import Service
 from tests.system import environment, free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 on_servers = [pytest.mark.rabbitmq, pytest.mark.redis]
+
+
+@pytest.fixture(scope="module")
+def rabbitmq_server():
+    """The module's own: it is back soon, with no queues of other tests to recover."""
+    with private(RabbitServer) as server:
+        yield server
 
 
 @pytest.fixture

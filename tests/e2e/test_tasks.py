@@ -1,13 +1,12 @@
 """Tasks through real processes, as a program meets them."""
 
-import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import openpyxl
 import pytest
-import websockets
+from websockets.sync.client import connect
 
 from aimq.factorial import digits, factorial, preview
 from tests.system import ROOT, environment, running
@@ -43,12 +42,8 @@ def door(request, trained_models, tmp_path_factory):
 
 def watched(door, url):
     """Return what a WebSocket says of a task, to its end."""
-
-    async def watch():
-        async with websockets.connect(f"ws{str(door.base_url)[4:].rstrip('/')}{url}") as socket:
-            return [json.loads(text) async for text in socket]
-
-    return asyncio.run(watch())
+    with connect(f"ws{str(door.base_url)[4:].rstrip('/')}{url}") as socket:
+        return [json.loads(text) for text in socket]
 
 
 def test_an_asynchronous_prediction_is_that_of_predict(door):

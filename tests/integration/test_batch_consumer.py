@@ -22,13 +22,14 @@ from aimq.jobs.job import Job, Status
 from aimq.messages import Kind, Message
 from aimq.settings import load_settings
 from batch_processor.alone import SharedLock
-from batch_processor.consumer import Consumer, Workshop
+from batch_processor.consumer import Consumer
 from batch_processor.handler import OneByOne, Success
 from batch_processor.leases import Leases
 from batch_processor.processor import Processor, Station
 from batch_processor.settling import Settling
+from batch_processor.workshop import Workshop
+from tests.job_changes import PATIENCE, until
 
-PATIENCE = 20.0
 KIND = Kind.PREDICTION
 
 
@@ -85,18 +86,7 @@ class Plant:
         return [job.job_id for job in jobs]
 
     def until(self, condition):
-        """Wait until something holds; looked at after every change of a job, and often."""
-        changed = threading.Event()
-        end = self.store.watch(lambda _job: changed.set())
-        try:
-            for _ in range(int(PATIENCE / 0.02)):
-                if condition():
-                    return
-                changed.wait(0.02)
-                changed.clear()
-        finally:
-            end()
-        raise TimeoutError("it never came to hold")
+        until(self.store, condition)
 
     def job(self, job_id):
         return self.store.get(job_id)

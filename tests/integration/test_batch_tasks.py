@@ -29,9 +29,9 @@ from batch_processor.processor import Processor
 from batch_processor.stations import stations
 from batch_processor.uploads import SpreadsheetScorer
 from batch_processor.webhooks import WebhookSender, announcement
+from tests.job_changes import PATIENCE, until
 from tests.ml_stand_in import Fault, ml_stand_in
 
-PATIENCE = 20.0
 SECRET = "a secret of the tests"
 
 
@@ -120,17 +120,7 @@ class Plant:
         return self.submit(*(Job(kind=Kind.FACTORIAL, input=b'{"no":%d}' % no) for no in numbers))
 
     def until(self, condition):
-        changed = threading.Event()
-        end = self.store.watch(lambda _job: changed.set())
-        try:
-            for _ in range(int(PATIENCE / 0.02)):
-                if condition():
-                    return
-                changed.wait(0.02)
-                changed.clear()
-        finally:
-            end()
-        raise TimeoutError("it never came to hold")
+        until(self.store, condition)
 
     def finished(self, *ids):
         self.until(lambda: all(self.store.get(id_).final for id_ in ids))

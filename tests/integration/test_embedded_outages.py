@@ -25,20 +25,6 @@ def settings(tmp_path):
 
 
 @pytest.fixture
-def broker(settings):
-    broker = EmbeddedBroker(settings)
-    yield broker
-    broker.close()
-
-
-@pytest.fixture
-def store(settings):
-    store = SqliteStore(settings)
-    yield store
-    store.close()
-
-
-@pytest.fixture
 def impatient(monkeypatch):
     monkeypatch.setattr(connections, "BUSY_SECONDS", 0.05)
 

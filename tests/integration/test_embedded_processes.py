@@ -50,24 +50,10 @@ def settings(tmp_path):
 
 
 @pytest.fixture
-def broker(settings):
-    broker = EmbeddedBroker(settings)
-    yield broker
-    broker.close()
-
-
-@pytest.fixture
 def other(settings):
     broker = EmbeddedBroker(settings)
     yield broker
     broker.close()
-
-
-@pytest.fixture
-def store(settings):
-    store = SqliteStore(settings)
-    yield store
-    store.close()
 
 
 def run(code, *arguments):

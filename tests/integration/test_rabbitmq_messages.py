@@ -10,6 +10,7 @@ import pytest
 from aimq.broker.failures import DELIVERY_SAFETY_NET
 from aimq.broker.port import Failure
 from aimq.broker.rabbitmq import RabbitBroker
+from aimq.broker.rabbitmq import broker as rabbitmq_broker
 from aimq.broker.topology import UPLOADS
 from aimq.errors import BrokerUnavailable
 from aimq.messages import Kind, Message
@@ -223,7 +224,8 @@ class TestRefusals:
 
 
 @pytest.mark.parametrize("answers", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
-def test_closing_while_connecting_fails_what_waits_and_leaves_no_socket(answers):
+def test_closing_while_connecting_fails_what_waits_and_leaves_no_socket(answers, monkeypatch):
+    monkeypatch.setattr(rabbitmq_broker, "_CLOSE_SECONDS", 0.5)  # given to what waits
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         broker = connect(f"amqp://guest:guest@127.0.0.1:{stranger.getsockname()[1]}/")
         published = broker.publish("aimq.test", message())

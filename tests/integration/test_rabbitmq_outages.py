@@ -14,6 +14,8 @@ from aimq.errors import BrokerUnavailable
 from aimq.messages import Kind, Message
 from aimq.settings import Settings
 from tests.proxy import Proxy
+from tests.servers.plugin import private
+from tests.servers.rabbitmq import RabbitServer
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(180)]
 
@@ -23,6 +25,13 @@ FAILURE = Failure(error="no answer", error_type="MlUnavailable")
 
 def message():
     return Message(job_id=uuid.uuid4().hex, kind=Kind.PREDICTION)
+
+
+@pytest.fixture(scope="module")
+def rabbitmq_server():
+    """The module's own: it is back soon, with no queues of other tests to recover."""
+    with private(RabbitServer) as server:
+        yield server
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
-"""Fixtures: one private RabbitMQ and one private Redis a session, started when first asked for.
+"""Fixtures: one private RabbitMQ, Redis and S3 server a session, started when first asked for.
 
-Without the programs the tests are skipped with the reason; with ``AIMQ_REQUIRE_SERVICES=1`` that
-is a failure.
+Without the programs of the first two their tests are skipped with the reason; with
+``AIMQ_REQUIRE_SERVICES=1`` that is a failure.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Server = TypeVar("Server", RabbitServer, RedisServer)
 
 @pytest.fixture(scope="session")
 def rabbitmq_server() -> Iterator[RabbitServer]:
-    """The session's RabbitMQ, for tests that stop it: they must start it again."""
-    with _made(RabbitServer) as server:
+    """The session's RabbitMQ; a module whose tests stop it overrides it with one of its own."""
+    with private(RabbitServer) as server:
         yield server
 
 
@@ -34,17 +34,18 @@ def rabbitmq_url(rabbitmq_server: RabbitServer) -> str:
 
 
 @pytest.fixture(scope="module")
-def rabbitmq_vhost(rabbitmq_server: RabbitServer) -> Iterator[str]:
-    """Address of a vhost of the module's own: queues of other settings are not in its way."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    yield rabbitmq_server.add_vhost(name)
-    rabbitmq_server.rabbitmqctl("delete_vhost", name)
+def rabbitmq_vhost(rabbitmq_server: RabbitServer) -> str:
+    """Address of a vhost of the module's own: queues of other settings are not in its way.
+
+    It goes with its server: deleting its queues one by one takes longer than many a test.
+    """
+    return rabbitmq_server.add_vhost(f"test-{uuid.uuid4().hex[:8]}")
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """The session's Redis, for tests that stop it: they must start it again."""
-    with _made(RedisServer) as server:
+    with private(RedisServer) as server:
         yield server
 
 
@@ -54,7 +55,29 @@ def redis_url(redis_server: RedisServer) -> str:
     return redis_server.url
 
 
-def _made(make: Callable[[], Server]) -> Server:
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """Address of the session's S3 server; tests make buckets of their own."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - slow to import
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_access(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the environment say, as S3 clients expect it, where the server is and who asks."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an-id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+
+def private(make: Callable[[], Server]) -> Server:
+    """Return a server that is not started yet; without its program the test is skipped."""
     try:
         return make()
     except Missing as exc:

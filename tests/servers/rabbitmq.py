@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
 import subprocess
-import tempfile
-from pathlib import Path
 
+from tests.servers.private import PrivateServer
 from tests.servers.process import PATIENCE, ServerProcess, answers, free_ports, program
 
 #: Debian's wrappers in /usr/sbin insist on root and on the system's own node.
@@ -21,8 +19,8 @@ _VM_FLAGS = (
 )
 
 
-class RabbitServer:
-    """A ``rabbitmq-server`` of its own. A context manager; any number may run side by side.
+class RabbitServer(PrivateServer):
+    """A ``rabbitmq-server`` of its own. Any number may run side by side.
 
     `kill` and `start` again keep the data: what it has confirmed survives.
 
@@ -34,13 +32,12 @@ class RabbitServer:
         self._server = program("rabbitmq-server", *(f"{f}/rabbitmq-server" for f in _FOLDERS))
         self._ctl = program("rabbitmqctl", *(f"{f}/rabbitmqctl" for f in _FOLDERS))
         self._epmd_program = program("epmd")
-        self._folder = Path(tempfile.mkdtemp(prefix="aimq-rabbitmq-"))
+        super().__init__("rabbitmq")
         self.port, self._dist_port, self._epmd_port = free_ports(3)
         self.node = f"aimq-{self.port}@localhost"
         self._flags = _VM_FLAGS.replace("+S 1:1", f"+S {schedulers}:{schedulers}")
         self._environ = self._environment()
         self._epmd: ServerProcess | None = None
-        self._process: ServerProcess | None = None
 
     @property
     def url(self) -> str:
@@ -57,31 +54,12 @@ class RabbitServer:
         protocol, connection_start = b"AMQP\x00\x00\x09\x01", b"\x01\x00\x00"
         self._process.wait_until(lambda: answers(self.port, protocol, connection_start))
 
-    def stop(self) -> None:
-        """Ask it to stop and wait for its end."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Kill it as a crash would."""
-        self._end(signal.SIGKILL)
-
-    def pause(self) -> None:
-        """Leave every client waiting for an answer, until `resume`."""
-        assert self._process is not None, "not running"
-        self._process.send(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Go on after `pause`."""
-        assert self._process is not None, "not running"
-        self._process.send(signal.SIGCONT)
-
     def close(self) -> None:
-        """Kill it and remove its data. Idempotent."""
-        self.kill()
+        """Kill it with its port mapper, and remove its data. Idempotent."""
+        super().close()
         if self._epmd is not None:
             self._epmd.end(signal.SIGKILL)
             self._epmd = None
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def rabbitmqctl(self, *arguments: str) -> str:
         """Run the node's own tool and return what it prints.
@@ -111,17 +89,6 @@ class RabbitServer:
         self.rabbitmqctl("add_vhost", name)
         self.rabbitmqctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
         return f"amqp://guest:guest@127.0.0.1:{self.port}/{name}"
-
-    def __enter__(self) -> RabbitServer:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _environment(self) -> dict[str, str]:
         home, logs = self._folder / "home", self._folder / "log"
@@ -158,8 +125,3 @@ class RabbitServer:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": self._flags,
             "RABBITMQ_CTL_ERL_ARGS": "+S 1:1 +SDcpu 1:1 +A 1 +sbwt none",
         }
-
-    def _end(self, number: int) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.end(number)

@@ -17,10 +17,8 @@ import pytest_asyncio
 import uvicorn
 import websockets
 
-from aimq.broker.connect import connect_broker
 from aimq.files import connect_files
 from aimq.http.drain import Drain
-from aimq.jobs.connect import connect_store
 from aimq.jobs.job import Status
 from aimq.jobs.port import Outcome
 from aimq.ml_client.relay import MlRelay
@@ -41,20 +39,6 @@ def ml():
 @pytest.fixture
 def settings(tmp_path, ml):
     return Settings(data_dir=tmp_path / "data", ml_url=ml.url, max_upload_mb=1)
-
-
-@pytest.fixture
-def broker(settings):
-    broker = connect_broker(settings)
-    yield broker
-    broker.close()
-
-
-@pytest.fixture
-def store(settings):
-    store = connect_store(settings)
-    yield store
-    store.close()
 
 
 @pytest.fixture

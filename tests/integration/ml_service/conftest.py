@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import shutil
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 from ml_published import version_folder
 
 from aimq.schema import Schema, load_schema
+from aimq.schema.sampling import Record, sample_records
 from aimq.settings import Settings
 from ml_service.app import MlService, create_app
 
@@ -58,29 +59,11 @@ def schema(trained_models) -> Schema:
 
 
 @pytest.fixture(scope="session")
-def records(schema) -> Callable[..., list[dict]]:
-    """Makes valid, varied records."""
-
-    def make(count: int, seed: int = 0) -> list[dict]:
-        random = np.random.default_rng(seed)
-        return [_record(schema, random) for _ in range(count)]
-
-    return make
-
-
-def _record(schema: Schema, random: np.random.Generator) -> dict:
-    group = str(random.choice(schema.groups))
-    record: dict[str, object] = {schema.group: group}
-    for feature in schema.features:
-        if feature.numeric:
-            low, high = int(feature.minimum), int(feature.maximum)
-            record[feature.name] = int(random.integers(low, high + 1))
-        else:
-            known = feature.by_group.get(group, feature.categories)
-            record[feature.name] = str(random.choice(known))
-    return record
+def records(schema) -> Callable[..., list[Record]]:
+    """Makes valid, varied records: takes how many, and a seed."""
+    return partial(sample_records, schema)
 
 
 @pytest.fixture(scope="session")
-def record(records) -> dict:
+def record(records) -> Record:
     return records(1, seed=5)[0]
