@@ -174,7 +174,7 @@ def _hello(context: Context, args: list[bytes]) -> Reply:
     return [
         *("server", "redis", "version", "7.0.15", "proto", 2, "id", context.client.number),
         *("mode", "standalone", "role", "master"),
-        *("modules", [["name", "ai", "ver", 999999, "path", "", "args", []]]),
+        *("modules", [["name", "ai", "ver", 10207, "path", "", "args", []]]),
     ]
 
 
