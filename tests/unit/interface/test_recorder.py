@@ -140,14 +140,14 @@ async def test_only_what_is_confirmed_in_time_is_marked(threads):
     confirm(broker.sent[2][1])  # too late, and nobody minds
 
 
-def test_a_confirm_after_the_end_of_the_loop_is_passed_over(threads, caplog):
+async def test_a_confirm_after_the_end_of_the_loop_is_passed_over(threads, caplog):
     broker = Broker([])
 
     async def publish():
         publisher = Publisher(broker, Store(), threads, Metrics())
         assert await publisher.publish([task()], seconds=0.01) == 0
 
-    asyncio.run(publish())
+    await asyncio.to_thread(asyncio.run, publish())
     confirm(broker.sent[0][1])
 
     assert not caplog.records
