@@ -26,7 +26,7 @@ from ml_service.client_rates import ClientRates
 from ml_service.limits import Aimd, Health
 
 #: Seconds between two looks at the health.
-LOOK_SECONDS: Final = 0.1
+LOOK_SECONDS: Final = 0.025
 #: Seconds a client is asked to wait when load is shed.
 RETRY_SECONDS: Final = 1.0
 #: The part of the turns and latencies above which one counts as slow. Overload makes all of them

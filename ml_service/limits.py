@@ -2,8 +2,9 @@
 
 Pure policy. The scheme is that of TCP's congestion control (Chiu and Jain, "Analysis of the
 Increase and Decrease Algorithms for Congestion Avoidance in Computer Networks", 1989): what is let
-in grows by a fixed step while the service is well and is used, and shrinks by a fixed factor as
-soon as it is not, which makes it settle near what can be served in time.
+in grows by a fixed step while the service is well and is used, and shrinks by a factor as soon as
+it is not, which makes it settle near what can be served in time. The factor of the bound follows by
+how much the target was missed: a turn four times too long is one of four times too many requests.
 """
 
 from __future__ import annotations
@@ -53,20 +54,24 @@ class Aimd:
         most: nor rise above these.
         share_step: added to the share at each healthy look.
         concurrency_step: added to the concurrency bound at each healthy look.
-        decrease: the bound is multiplied by this at an unhealthy look, the share only from the
-            `patience`-th in a row on; between 0 and 1. The bound keeps those who are let in from
-            waiting, and recovers at once; cutting what a client was promised wants more proof
-            than a neighbour who had the processor for a moment.
-        patience: see `decrease`.
+        decrease: the bound is multiplied by this at an unhealthy look, or by less,
+        most_decrease: but not by less than this.
+        share_decrease: the share is multiplied by this, from the `patience`-th unhealthy look in a
+            row on. The bound keeps those who are let in from waiting, and recovers soon; cutting
+            what a client was promised wants more proof than a neighbour who had the processor for
+            a moment.
+        patience: see `share_decrease`.
     """
 
     target: float
     least: Limits = Limits(share=0.05, concurrency=8)
     most: Limits = Limits(share=1.0, concurrency=512)
-    share_step: float = 0.05
-    concurrency_step: int = 4
-    decrease: float = 0.7
-    patience: int = 3
+    share_step: float = 0.0125
+    concurrency_step: int = 1
+    decrease: float = 0.9
+    most_decrease: float = 0.25
+    share_decrease: float = 0.9
+    patience: int = 12
 
     def start(self) -> Limits:
         """Return the limits of a service of which nothing is known yet."""
@@ -78,18 +83,21 @@ class Aimd:
         Where no two requests were under way at a time, letting in fewer makes none faster: a
         model was being loaded, or a neighbour had the processor.
         """
-        if health.waiting <= 1:
-            return True
-        return health.latency <= self.target and health.lag <= self.target / 2
+        return health.waiting <= 1 or self._excess(health) <= 1
+
+    def _excess(self, health: Health) -> float:
+        """Return by how many times what was seen is above what is wanted."""
+        return max(health.latency / self.target, health.lag / (self.target / 2))
 
     def next(self, now: Limits, health: Health) -> Limits:
         """Return the limits that follow from what was seen under the limits `now`."""
         if not self.healthy(health):
             slow_looks = now.slow_looks + 1
-            cut = self.decrease if slow_looks >= self.patience else 1.0
+            share_cut = self.share_decrease if slow_looks >= self.patience else 1.0
+            cut = max(self.most_decrease, min(self.decrease, 1 / self._excess(health)))
             return Limits(
-                share=max(self.least.share, now.share * cut),
-                concurrency=max(self.least.concurrency, int(now.concurrency * self.decrease)),
+                share=max(self.least.share, now.share * share_cut),
+                concurrency=max(self.least.concurrency, int(now.concurrency * cut)),
                 slow_looks=slow_looks,
             )
         used = 2 * health.waiting >= now.concurrency  # a bound that nobody reaches proves nothing

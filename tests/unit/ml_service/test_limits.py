@@ -61,10 +61,10 @@ def test_slowness_without_a_queue_is_no_reason_to_let_in_fewer():
 
 def test_it_falls_in_a_few_looks_and_recovers_fully():
     limits = POLICY.start()
-    for _ in range(12):
+    for _ in range(48):
         limits = POLICY.next(limits, SLOW)
     assert (limits.share, limits.concurrency) == (POLICY.least.share, POLICY.least.concurrency)
-    for _ in range(200):
+    for _ in range(600):
         limits = POLICY.next(limits, WELL)
     assert limits == POLICY.most
 
@@ -73,3 +73,15 @@ def test_a_bound_that_nobody_reaches_does_not_grow():
     limits = Limits(share=1.0, concurrency=200)
     idle = Health(latency=0.001, lag=0.001, waiting=3)
     assert POLICY.next(limits, idle).concurrency == 200
+
+
+def test_the_bound_falls_by_as_much_as_the_target_was_missed():
+    def after(lag):
+        return POLICY.next(
+            Limits(share=1.0, concurrency=200), Health(latency=0.0, lag=lag, waiting=200)
+        ).concurrency
+
+    assert after(0.0101) == 180
+    assert after(0.02) == 100
+    assert after(0.04) == 50
+    assert after(5.0) == 50
