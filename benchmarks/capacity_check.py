@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from aimq.jobs.job import Job
+from benchmarks import load
 from benchmarks.async_study.clients import ask, get
 from benchmarks.async_study.stage import Stage, servers, stage
 from benchmarks.capacity import Waits, arrivals, exponential, predict, summary, workers_needed
@@ -37,7 +38,7 @@ _LIMIT: Final = 1.0
 def calibrate(on_stage: Stage, no: int, tasks: int) -> list[float]:
     """Return seconds of work of tasks done with all workers busy."""
     url = on_stage.system.url
-    bodies = asyncio.run(ask(url, [get(url, f"/factorial?no={no}")] * tasks, _CLIENTS)).bodies
+    bodies = ask(url, [get(url, f"/factorial?no={no}")] * tasks, _CLIENTS).bodies
     return [_work(job) for job in _finished(on_stage, bodies)]
 
 
@@ -48,12 +49,13 @@ def measure(on_stage: Stage, no: int, times: Sequence[float]) -> list[Job]:
 
 async def _submit(url: str, no: int, times: Sequence[float]) -> list[bytes]:
     loop = asyncio.get_running_loop()
+    request = get(url, f"/factorial?no={no}")
     began = loop.time()
 
     async def at(seconds: float) -> bytes:
         await asyncio.sleep(max(0.0, began + seconds - loop.time()))
-        answers = await ask(url, [get(url, f"/factorial?no={no}")], 1)
-        return answers.bodies[0]
+        outcome = await load.run(url, [request], total=1, keep_bodies=True)
+        return outcome.bodies[0]
 
     return list(await asyncio.gather(*(at(seconds) for seconds in times)))
 
