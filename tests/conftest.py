@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -10,6 +13,21 @@ from rich.console import Console
 from aimq.settings import Settings
 
 pytest_plugins = ["tests.servers.plugin"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_fixture_post_finalizer(fixturedef: pytest.FixtureDef[Any]) -> None:
+    """Close the event loop that pytest-asyncio leaves as the current one after a test.
+
+    It closes it itself at the next asynchronous test. Whatever calls `asyncio.run` before that puts
+    another in its place, and the garbage collector would find it open in the midst of any test.
+    """
+    if fixturedef.argname != "event_loop":
+        return
+    with contextlib.suppress(RuntimeError):  # there is none
+        loop = asyncio.get_event_loop_policy().get_event_loop()
+        if not getattr(loop, "__pytest_asyncio", False) and not loop.is_running():
+            loop.close()
 
 
 @pytest.fixture(scope="session")
