@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 #: Longest wait for a start or an end, in seconds; a busy machine takes its time.
 PATIENCE = 90.0
@@ -84,12 +86,22 @@ class ServerProcess:
         self._process.wait()
 
 
+#: Below the ports that systems give to outgoing connections, one of which might else take a port
+#: between its being found free and its being listened on.
+_PORTS: Final = range(10_000, 32_000)
+_drawn: set[int] = set()
+
+
 def free_ports(count: int) -> list[int]:
-    """Return loopback ports that nobody listens on now."""
-    socks = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in socks]
-    for sock in socks:
-        sock.close()
+    """Return loopback ports that nobody listens on now; none is returned twice."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.SystemRandom().choice(_PORTS)
+        if port in _drawn:
+            continue
+        _drawn.add(port)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.append(port)
     return ports
 
 
