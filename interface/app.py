@@ -25,7 +25,7 @@ from aimq.http.front import Front
 from aimq.jobs.port import JobStore
 from aimq.ml_client.relay import MlRelay
 from aimq.settings import Settings
-from interface import dead_letters, factorial, jobs, openapi, page, tasks, uploads
+from interface import comeback, dead_letters, factorial, jobs, openapi, page, tasks, uploads
 from interface.background import forever
 from interface.context import Context
 from interface.guard import Guard
@@ -35,7 +35,6 @@ from interface.sweep import expire, sweep
 
 #: A probe's longest wait for the store or the files, in seconds.
 _PROBE_SECONDS = 3.0
-_RETRY_AFTER = 5.0
 _KIB = 1024
 _PREDICT = "/predict"
 _WATCH = re.compile("/(?P<kind>[a-z]+)/(?P<job_id>[^/]+)/events")
@@ -213,11 +212,8 @@ async def _in_time(context: Context, check: Any, late: TransientError) -> None: 
 
 
 async def _transient(_: Request, exc: Exception) -> Response:
-    """Say when to come back, also where the adapter did not."""
     assert isinstance(exc, TransientError)  # noqa: S101 # registered for it
-    if exc.retry_after is None:
-        exc.retry_after = _RETRY_AFTER
-    return problems.response(exc)
+    return problems.response(comeback.timed(exc))
 
 
 def _openapi(app: FastAPI, context: Context) -> dict[str, Any]:

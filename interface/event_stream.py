@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
-from aimq.errors import AimqError, TransientError
+from aimq.errors import AimqError
 from aimq.jobs.job import Job
+from interface import comeback
 from interface.events import JobEvents, Mailbox, Render, State
 from interface.guard import PROTOCOL, refuse
 
-_RETRY_AFTER: Final = 5.0
 _CLOSE: Final = {"type": "websocket.close", "code": 1000}
 
 
@@ -43,9 +43,7 @@ class EventStream:
             try:
                 job = await self._find(job_id)
             except AimqError as exc:
-                if isinstance(exc, TransientError):
-                    exc.retry_after = exc.retry_after or _RETRY_AFTER
-                await refuse(exc, scope, receive, send)
+                await refuse(comeback.timed(exc), scope, receive, send)
                 return
             named = PROTOCOL in scope.get("subprotocols", ())
             await send({"type": "websocket.accept", "subprotocol": PROTOCOL if named else None})

@@ -36,13 +36,12 @@ from aimq.http import problems as problem_documents
 from aimq.jobs.job import Job, Status
 from aimq.jobs.port import Outcome, Refusal, Refused
 from aimq.messages import Kind
-from interface import jobs
+from interface import comeback, jobs
 from interface.context import Context, digits_key
 from interface.openapi import UPDATE, problems
 from interface.predictions import read_body
 
 PATH: Final = "/factorial"
-_RETRY_AFTER: Final = 5.0
 _PROCESSING: Final = frozenset({Status.QUEUED, Status.PROCESSING, Status.RETRYING})
 #: A claim for as long as it takes to write what a worker elsewhere reports, in seconds.
 _LEASE_SECONDS: Final = 10.0
@@ -86,10 +85,9 @@ class AskFactorial:
         except AimqError as exc:
             if isinstance(exc, TransientError):
                 self._unavailable.inc()
-                exc.retry_after = exc.retry_after or _RETRY_AFTER
             else:
                 self._refused.inc()
-            await problem_documents.response(exc)(scope, receive, send)
+            await problem_documents.response(comeback.timed(exc))(scope, receive, send)
             return
         self._accepted.inc()
         await _accepted(scope, job)(scope, receive, send)

@@ -19,7 +19,7 @@ from aimq.jobs.answer import answer
 from aimq.jobs.job import Job
 from aimq.messages import Kind
 from aimq.schema.records import RecordEncoder
-from interface import idempotency, jobs
+from interface import comeback, idempotency, jobs
 from interface.context import Context
 from interface.event_stream import EventStream
 from interface.openapi import problems
@@ -28,7 +28,6 @@ from interface.predictions import Disconnected, read_body
 PATH: Final = "/predict/async"
 #: Beside the fields of the record: where its result is to be sent.
 CALLBACK: Final = "callback_url"
-_RETRY_AFTER: Final = 5.0
 _decoder: Final = msgspec.json.Decoder()
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
 
@@ -59,10 +58,9 @@ class PredictAsync:
         except AimqError as exc:
             if isinstance(exc, TransientError):
                 self._unavailable.inc()
-                exc.retry_after = exc.retry_after or _RETRY_AFTER
             else:
                 self._refused.inc()
-            await problem_documents.response(exc)(scope, receive, send)
+            await problem_documents.response(comeback.timed(exc))(scope, receive, send)
             return
         self._accepted.inc()
         await _accepted(scope, job)(scope, receive, send)

@@ -13,19 +13,10 @@ from ml_service.access import Access
 from ml_service.admission import Gate
 from ml_service.client_rates import ClientRates
 from ml_service.limits import Aimd
+from tests.clock import Clock
 
 WORK = 0.004
 TARGET = 0.02
-
-
-class Clock:
-    """Seconds that pass when somebody works."""
-
-    def __init__(self) -> None:
-        self.now = 1.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
