@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aimq.restarts import RestartPolicy
+from aimq.restart_backoff import RestartBackoff
 
 #: Exit code of a service that refuses its settings: starting it again cannot help.
 REFUSED = 2
@@ -28,7 +28,7 @@ class Service:
 
     name: str
     command: Sequence[str]
-    policy: RestartPolicy = field(default_factory=RestartPolicy)
+    policy: RestartBackoff = field(default_factory=RestartBackoff)
     process: asyncio.subprocess.Process | None = None
 
 

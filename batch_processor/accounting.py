@@ -38,7 +38,7 @@ from batch_processor.webhooks import announcement
 from batch_processor.workshop import Claimed, Held, Workshop
 
 #: How work on a claimed job ended, and what that means for it.
-End = Success | Stopped | verdict.Postpone | verdict.Retry | verdict.GiveUp
+End = Success | Stopped | verdict.Defer | verdict.Retry | verdict.GiveUp
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Accounting:
         if isinstance(ending, Success | Stopped):
             return ending
         if isinstance(ending, Later):
-            return verdict.Postpone(ending.delay)
+            return verdict.Defer(ending.delay)
         first = held.delivery.first_failed_at
         decided = verdict.on_error(
             ending,
@@ -86,9 +86,9 @@ class Accounting:
             case Success() | verdict.Forget():
                 subscription.ack(delivery)
             case Stopped():
-                subscription.hand_back(delivery)
-            case verdict.Postpone(delay):
-                subscription.postpone(delivery, delay)
+                subscription.requeue(delivery)
+            case verdict.Defer(delay):
+                subscription.defer(delivery, delay)
             case verdict.Retry(delay, failure):
                 subscription.retry(delivery, delay, failure)
             case verdict.GiveUp(failure):
@@ -112,7 +112,7 @@ class Accounting:
 
         def void() -> None:
             delay = self._shop.lease_seconds + verdict.LEASE_MARGIN
-            self._subscription.postpone(held.delivery, delay)
+            self._subscription.defer(held.delivery, delay)
 
         return Settlement(
             work=work, outcome=outcome, stored=stored, void=void, announcement=webhook
@@ -129,7 +129,7 @@ def _outcome(claim: Claim, end: End) -> Outcome:
                 model_versions=end.model_versions,
                 counts=end.counts,
             )
-        case Stopped() | verdict.Postpone():
+        case Stopped() | verdict.Defer():
             return Outcome(claim=claim, status=Status.QUEUED)
         case verdict.Retry(_, failure):
             return Outcome(claim=claim, status=Status.RETRYING, error=failure.error)

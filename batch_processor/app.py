@@ -21,10 +21,10 @@ from aimq.backoff import RetryPolicy
 from aimq.broker.connect import connect_broker
 from aimq.broker.port import Broker
 from aimq.broker.topology import WORK_QUEUES
-from aimq.calculator import Calculators
 from aimq.errors import AimqError
+from aimq.factorial_pool import FactorialPool
 from aimq.files.connect import connect_files
-from aimq.garbage import spare_startup
+from aimq.freeze_gc import freeze_gc
 from aimq.http.probes import Check, routes
 from aimq.http.serve import address, bind
 from aimq.jobs.connect import connect_store
@@ -73,7 +73,7 @@ def run(settings: Settings, queues: Sequence[str] = WORK_QUEUES) -> int:
         }
         stack.enter_context(_probes(sock, checks))
         calculators = stack.enter_context(
-            closing(Calculators(settings.concurrency, settings.task_seconds))
+            closing(FactorialPool(settings.concurrency, settings.task_seconds))
         )
         handlers: dict[Kind, Handler] = {
             Kind.SPREADSHEET: OneByOne(SpreadsheetScorer(files, client, settings)),
@@ -86,7 +86,7 @@ def run(settings: Settings, queues: Sequence[str] = WORK_QUEUES) -> int:
         shop = _workshop(settings, store, broker, handlers)
         processor = Processor(broker, shop, stations(settings, shop, handlers, queues))
         processor.start()
-        spare_startup()
+        freeze_gc()
         logger.info("Working on %s; probes at %s", ", ".join(queues), address(sock))
         stopping.wait()
         logger.info("Stopping: finishing what is in hand")

@@ -65,7 +65,7 @@ class Consumer:
                 # ever. Settling twice is harmless: the second time resolves to False.
                 logger.exception("Messages could not be accounted for; they are postponed")
                 for delivery in deliveries:
-                    self._subscription.postpone(delivery, self._shop.policy.max_seconds)
+                    self._subscription.defer(delivery, self._shop.policy.max_seconds)
 
     def process(self, deliveries: Sequence[Delivery]) -> None:
         """Handle deliveries and settle every one."""
@@ -102,7 +102,7 @@ class Consumer:
     def _claim(self, group: list[Held]) -> list[Claimed]:
         if self._stopping.is_set():
             for held in group:
-                self._subscription.hand_back(held.delivery)
+                self._subscription.requeue(held.delivery)
             return []
         return self._intake.claim(group)
 

@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from aimq.calculator import Calculators
 from aimq.factorial import preview
+from aimq.factorial_pool import FactorialPool
 from aimq.files import FileStore
 from batch_processor.handler import Success, Work
 
@@ -24,7 +24,7 @@ def digits_key(job_id: str) -> str:
 class FactorialWorker:
     """Computes one factorial at a time per thread. Thread-safe."""
 
-    def __init__(self, files: FileStore, calculators: Calculators) -> None:
+    def __init__(self, files: FileStore, calculators: FactorialPool) -> None:
         self._files, self._calculators = files, calculators
 
     def __call__(self, work: Work) -> Success:

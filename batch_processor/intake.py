@@ -103,7 +103,7 @@ class Intake:
         self._store_failures += 1
         delay = self._shop.policy.delay(self._store_failures, self._shop.uniform)
         for delivery in deliveries:
-            self._subscription.postpone(delivery, delay)
+            self._subscription.defer(delivery, delay)
 
 
 def _readable(body: bytes, handlers: Mapping[Kind, Handler]) -> Message:

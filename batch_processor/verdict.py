@@ -65,7 +65,7 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
-class Postpone:
+class Defer:
     """Deliver it again after `delay` seconds; no attempt is counted."""
 
     delay: float
@@ -137,14 +137,14 @@ def on_crashes(claim: Claim, limit: int) -> GiveUp | None:
     )
 
 
-def on_refusal(refused: Refused, job: Job | None) -> Forget | Postpone | GiveUp:
+def on_refusal(refused: Refused, job: Job | None) -> Forget | Defer | GiveUp:
     """Decide on a message whose job could not be claimed.
 
     Args:
         job: as the store has it now, None if it was deleted; needed when the reason is FINAL.
     """
     if refused.reason is Refusal.HELD:
-        return Postpone(refused.retry_in + LEASE_MARGIN)
+        return Defer(refused.retry_in + LEASE_MARGIN)
     if refused.reason is Refusal.UNKNOWN:
         return GiveUp(
             Failure(

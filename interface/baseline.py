@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from aimq.calculator import Calculators
+from aimq.factorial_pool import FactorialPool
 from interface.threads import Threads
 
 
@@ -17,12 +17,12 @@ class Baseline:
     """
 
     def __init__(self, count: int, seconds: float) -> None:
-        self._calculators = Calculators(count, seconds)
+        self._calculators = FactorialPool(count, seconds)
         self._threads = Threads(count, "baseline")
         self._turn = asyncio.Semaphore(count)
 
     async def digits(self, no: int) -> str:
-        """Return the digits of ``no!``. Raises what `Calculators.digits` does."""
+        """Return the digits of ``no!``. Raises what `FactorialPool.digits` does."""
         async with self._turn:
             return await self._threads.run(self._calculators.digits, no)
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from aimq import published
 from aimq.errors import AimqError, InternalError, ModelRefused, NotFound, TransientError
-from aimq.garbage import spare_startup
+from aimq.freeze_gc import freeze_gc
 from ml_service.runtimes.port import ModelRuntime
 from ml_service.version import ONNX, Version, load_version
 
@@ -152,7 +152,7 @@ class Catalogue:
         old, self._current, self._served = self._current, loaded, mark
         logger.info("version %s is served, groups %s", loaded.name, ", ".join(loaded.models[ONNX]))
         if old is None:
-            spare_startup()
+            freeze_gc()
         else:
             task = asyncio.get_running_loop().create_task(self._drain(old))
             self._drained.add(task)

@@ -15,9 +15,9 @@ import msgspec
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from aimq.calculator import Calculators
 from aimq.errors import FieldError, Invalid, Overloaded
 from aimq.factorial import preview
+from aimq.factorial_pool import FactorialPool
 from aimq.settings import Settings
 from ml_service import bodies
 from ml_service.access import Access
@@ -52,7 +52,7 @@ class FactorialModel:
 
     def __init__(self, settings: Settings) -> None:
         self._largest = settings.factorial_max
-        self._calculators = Calculators(settings.concurrency, settings.task_seconds)
+        self._calculators = FactorialPool(settings.concurrency, settings.task_seconds)
         self._threads = ThreadPoolExecutor(settings.concurrency, "factorial")
         self._most = settings.concurrency * (_WAITING + 1)
         self._present = 0
@@ -64,7 +64,7 @@ class FactorialModel:
             ClientError: the body is not JSON, or too nested.
             Invalid: no object, or `no` is out of range.
             Overloaded: too many wait already.
-            TaskTooLong, WorkerDied: see `Calculators.digits`.
+            TaskTooLong, WorkerDied: see `FactorialPool.digits`.
         """
         no, short = self._asked(bodies.decode_json(body))
         if self._present >= self._most:

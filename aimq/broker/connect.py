@@ -18,9 +18,9 @@ def connect_broker(settings: Settings) -> Broker:
     """
     scheme = scheme_of(settings.broker_url)
     if scheme == "sqlite":
-        from aimq.broker.embedded import EmbeddedBroker  # noqa: PLC0415 # only what is used
+        from aimq.broker.sqlite import SqliteBroker  # noqa: PLC0415 # only what is used
 
-        return EmbeddedBroker(settings)
+        return SqliteBroker(settings)
     if scheme in {"amqp", "amqps"}:
         from aimq.broker.rabbitmq import RabbitBroker  # noqa: PLC0415 # pika takes a while
 

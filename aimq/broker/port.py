@@ -125,7 +125,7 @@ class Subscription(Protocol):
         """
         ...
 
-    def postpone(self, delivery: Delivery, delay: float) -> Future[bool]:
+    def defer(self, delivery: Delivery, delay: float) -> Future[bool]:
         """As `retry`, but no attempt is counted: somebody else holds the job for now."""
         ...
 
@@ -133,7 +133,7 @@ class Subscription(Protocol):
         """Move it to the dead-letter queue with the reason; durable before it is forgotten."""
         ...
 
-    def hand_back(self, delivery: Delivery) -> Future[bool]:
+    def requeue(self, delivery: Delivery) -> Future[bool]:
         """Put it back for any consumer, at once and uncounted (shutdown)."""
         ...
 

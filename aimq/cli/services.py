@@ -9,7 +9,7 @@ import typer
 
 from aimq.broker.topology import SHORT_NAMES
 from aimq.errors import SettingsError
-from aimq.parent import follow
+from aimq.parent_watchdog import watch_parent
 from aimq.settings import Settings, load_settings
 from aimq.telemetry import configure_logging
 
@@ -51,7 +51,7 @@ def _run(package: str, overrides: dict[str, int | None], parent: int, **options:
     given = {name: value for name, value in overrides.items() if value is not None}
     settings: Settings = load_settings(**given)
     configure_logging(settings, package.replace("_", "-"))
-    follow(parent)
+    watch_parent(parent)
     # By name: `aimq` must not depend on the services that depend on it.
     code = importlib.import_module(f"{package}.app").run(settings, **options)
     raise typer.Exit(code)

@@ -19,7 +19,7 @@ import uvicorn
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aimq.garbage import spare_startup
+from aimq.freeze_gc import freeze_gc
 
 _READY: Final = "/health/ready"
 _CLOSE: Final = (b"connection", b"close")
@@ -78,7 +78,7 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen; called by uvicorn."""
         await super().startup(sockets)
-        spare_startup()
+        freeze_gc()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal; called by uvicorn."""

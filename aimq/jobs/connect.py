@@ -20,7 +20,7 @@ def connect_store(settings: Settings) -> JobStore:
 
         return SqliteStore(settings)
     if scheme in {"redis", "rediss"}:
-        from aimq.jobs.redis_store import RedisStore  # noqa: PLC0415
+        from aimq.jobs.redis.store import RedisStore  # noqa: PLC0415
 
         return RedisStore(settings)
     raise SettingsError(

@@ -296,7 +296,7 @@ class BrokerContract:
         subscription = broker.subscribe(queue, prefetch=1)
         (first,) = receive(subscription)
 
-        assert subscription.postpone(first, harness.delay).result(PATIENCE) is True
+        assert subscription.defer(first, harness.delay).result(PATIENCE) is True
 
         (second,) = receive(subscription)
         assert second.message_id == first.message_id
@@ -309,13 +309,13 @@ class BrokerContract:
         (first,) = receive(subscription)
         subscription.close()
 
-        assert subscription.hand_back(first).result(PATIENCE) is True
+        assert subscription.requeue(first).result(PATIENCE) is True
 
         (second,) = receive(other.subscribe(queue, prefetch=1))
         assert second.message_id == first.message_id
         assert second.attempts == 0
 
-    @pytest.mark.parametrize("again", ["ack", "retry", "postpone", "dead_letter", "hand_back"])
+    @pytest.mark.parametrize("again", ["ack", "retry", "defer", "dead_letter", "requeue"])
     def test_a_delivery_is_settled_once(self, broker, queue, again):
         publish(broker, queue)
         subscription = broker.subscribe(queue, prefetch=1)
@@ -323,7 +323,7 @@ class BrokerContract:
         assert subscription.ack(delivery).result(PATIENCE) is True
         more = {
             "retry": (0.1, failure()),
-            "postpone": (0.1,),
+            "defer": (0.1,),
             "dead_letter": (failure(),),
         }
 
@@ -442,7 +442,7 @@ class BrokerContract:
         publish(broker, queue, 4)
         subscription = broker.subscribe(queue, prefetch=3)
         delayed, dead, _held = receive(subscription, 3)
-        subscription.postpone(delayed, 30.0).result(PATIENCE)
+        subscription.defer(delayed, 30.0).result(PATIENCE)
         subscription.dead_letter(dead, failure()).result(PATIENCE)
         subscription.close()
 

@@ -517,7 +517,7 @@ def test_a_poison_job_takes_no_other_with_it_however_many_are_taken_together(pla
             while deliveries := subscription.receive(64, timeout=0.1):
                 consumer.process(deliveries)
         for delivery in deliveries:
-            subscription.hand_back(delivery)  # as the broker does for the dead
+            subscription.requeue(delivery)  # as the broker does for the dead
         subscription.close()
         threading.Event().wait(0.02)  # the leases run out
     statuses = {job_id: plant.job(job_id).status for job_id in ids}

@@ -12,8 +12,8 @@ import redis
 
 from aimq.broker.connect import connect_broker
 from aimq.broker.topology import FACTORIALS, TASKS, WEBHOOKS, WORK_QUEUES, queue_of
-from aimq.calculator import Calculators
 from aimq.factorial import digits, factorial
+from aimq.factorial_pool import FactorialPool
 from aimq.files import connect_files
 from aimq.jobs.connect import connect_store
 from aimq.jobs.job import Job, Status
@@ -85,7 +85,7 @@ class Plant:
         self.broker, self.store = connect_broker(settings), connect_store(settings)
         self.files = connect_files(settings)
         self.client = MlClient(settings)
-        self.calculators = Calculators(settings.concurrency, settings.task_seconds)
+        self.calculators = FactorialPool(settings.concurrency, settings.task_seconds)
         self.processor = None
 
     def start(self, queues=WORK_QUEUES):

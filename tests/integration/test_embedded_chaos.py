@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from aimq.broker.embedded import EmbeddedBroker
+from aimq.broker.sqlite import SqliteBroker
 from aimq.settings import Settings
 
 SEED = 20260131
@@ -18,14 +18,14 @@ PATIENCE = 30
 LEDGER = """
 import os, sys, time
 from random import Random
-from aimq.broker.embedded import EmbeddedBroker
+from aimq.broker.sqlite import SqliteBroker
 from aimq.broker.port import Failure
 from aimq.settings import Settings
 
 folder, seed = sys.argv[1], sys.argv[2]
 random = Random(seed)
 ledger = os.open(f"{folder}/ledger", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-broker = EmbeddedBroker(Settings(data_dir=folder, lease_seconds=0.5))
+broker = SqliteBroker(Settings(data_dir=folder, lease_seconds=0.5))
 
 def note(event, message_id):
     os.write(ledger, f"{event} {message_id}\\n".encode())
@@ -53,7 +53,7 @@ while True:
         if draw < 0.05:
             subscription.retry(delivery, random.random() / 5, failure).result()
         elif draw < 0.1:
-            subscription.hand_back(delivery).result()
+            subscription.requeue(delivery).result()
         elif draw < 0.15:
             if subscription.dead_letter(delivery, failure).result():
                 note("dead", delivery.message_id)
@@ -98,7 +98,7 @@ def drain(broker, note):
 
 def test_every_confirmed_message_is_accounted_for_whatever_is_killed(tmp_path):
     kill_at_random(tmp_path)
-    broker = EmbeddedBroker(Settings(data_dir=tmp_path, lease_seconds=0.5))
+    broker = SqliteBroker(Settings(data_dir=tmp_path, lease_seconds=0.5))
     ledger = os.open(tmp_path / "ledger", os.O_WRONLY | os.O_APPEND)
 
     drain(broker, lambda event, name: os.write(ledger, f"{event} {name}\n".encode()))

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from aimq.broker.embedded import EmbeddedBroker
+from aimq.broker.sqlite import SqliteBroker
 from aimq.errors import BrokerUnavailable, SettingsError, StoreUnavailable
 from aimq.jobs.sqlite import SqliteStore
 from aimq.messages import Kind, Message
@@ -46,7 +46,7 @@ def pragma(broker, statement):
     writer.release()
 
 
-@pytest.mark.parametrize("adapter", [EmbeddedBroker, SqliteStore])
+@pytest.mark.parametrize("adapter", [SqliteBroker, SqliteStore])
 class TestAtTheStart:
     def test_a_missing_folder_is_refused(self, adapter, tmp_path):
         url = f"sqlite:///{tmp_path}/missing/aimq.db"
@@ -83,7 +83,7 @@ class TestAtTheStart:
         assert (settings.data_dir / "aimq.db").read_bytes() == before
 
     def test_a_file_of_a_newer_version_is_refused(self, adapter, settings, foreigner):
-        EmbeddedBroker(settings).close()
+        SqliteBroker(settings).close()
         foreigner.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
 
         with pytest.raises(SettingsError, match=r"written by a newer AIMQ.*upgrade"):
@@ -96,7 +96,7 @@ class TestAtTheStart:
             adapter(settings)
 
     def test_a_locked_file_is_waited_for(self, adapter, settings, foreigner, impatient):
-        EmbeddedBroker(settings).close()
+        SqliteBroker(settings).close()
         foreigner.execute("PRAGMA locking_mode = EXCLUSIVE")
         foreigner.execute("BEGIN EXCLUSIVE")
 
@@ -113,7 +113,7 @@ class TestAtTheStart:
 def test_many_processes_may_make_the_file_at_once(settings):
     brokers = []
     threads = [
-        threading.Thread(target=lambda: brokers.append(EmbeddedBroker(settings))) for _ in range(8)
+        threading.Thread(target=lambda: brokers.append(SqliteBroker(settings))) for _ in range(8)
     ]
     for thread in threads:
         thread.start()
@@ -177,7 +177,7 @@ def test_an_outcome_that_cannot_be_stored_is_false_and_the_message_comes_back(
 
 
 def test_a_consumer_waits_an_outage_out(broker, foreigner, impatient, monkeypatch):
-    monkeypatch.setattr("aimq.broker.embedded.subscription._OUTAGE_PAUSE", 0.01)
+    monkeypatch.setattr("aimq.broker.sqlite.subscription._OUTAGE_PAUSE", 0.01)
     broker.publish("q", MESSAGE).result(PATIENCE)
     foreigner.execute("BEGIN IMMEDIATE")
     subscription = broker.subscribe("q", prefetch=1)
@@ -197,14 +197,14 @@ def test_a_file_deleted_while_in_use_is_made_anew(broker, store, settings, caplo
 
     assert broker.counts("q").ready == 1
     assert store.recent() == []
-    later = EmbeddedBroker(settings)
+    later = SqliteBroker(settings)
     assert later.counts("q").ready == 1
     later.close()
     assert "was deleted or replaced while in use" in caplog.text
 
 
 def test_a_closed_adapter_says_so(settings):
-    broker, store = EmbeddedBroker(settings), SqliteStore(settings)
+    broker, store = SqliteBroker(settings), SqliteStore(settings)
     broker.close()
     store.close()
 
@@ -218,7 +218,7 @@ def test_a_closed_adapter_says_so(settings):
 
 def test_leases_are_renewed_again_after_an_outage(settings, foreigner, impatient, caplog):
     settings = settings.model_copy(update={"lease_seconds": 0.9})
-    broker, other = EmbeddedBroker(settings), EmbeddedBroker(settings)
+    broker, other = SqliteBroker(settings), SqliteBroker(settings)
     broker.publish("q", MESSAGE).result(PATIENCE)
     subscription = broker.subscribe("q", prefetch=1)
     (held,) = subscription.receive(timeout=PATIENCE)

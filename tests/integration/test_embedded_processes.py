@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from aimq.broker.embedded import EmbeddedBroker
+from aimq.broker.sqlite import SqliteBroker
 from aimq.jobs.job import Job, Status
 from aimq.jobs.port import Claim, Outcome
 from aimq.jobs.sqlite import SqliteStore
@@ -20,11 +20,11 @@ MESSAGE = Message(job_id="1", kind=Kind.SPREADSHEET)
 
 PUBLISH = """
 import sys
-from aimq.broker.embedded import EmbeddedBroker
+from aimq.broker.sqlite import SqliteBroker
 from aimq.messages import Kind, Message
 from aimq.settings import Settings
 
-broker = EmbeddedBroker(Settings(data_dir=sys.argv[1]))
+broker = SqliteBroker(Settings(data_dir=sys.argv[1]))
 broker.publish("q", Message(job_id="1", kind=Kind.SPREADSHEET)).result()
 broker.close()
 """
@@ -51,7 +51,7 @@ def settings(tmp_path):
 
 @pytest.fixture
 def other(settings):
-    broker = EmbeddedBroker(settings)
+    broker = SqliteBroker(settings)
     yield broker
     broker.close()
 
@@ -206,7 +206,7 @@ def test_broker_and_store_may_have_a_file_each(tmp_path):
         broker_url=f"sqlite:///{tmp_path}/queue.db",
         store_url=f"sqlite:///{tmp_path}/jobs.db",
     )
-    broker, store = EmbeddedBroker(settings), SqliteStore(settings)
+    broker, store = SqliteBroker(settings), SqliteStore(settings)
     (job,) = store.create([Job(kind=Kind.PREDICTION)])
     broker.publish("q", Message(job_id=job.job_id, kind=job.kind)).result(PATIENCE)
     broker.close()

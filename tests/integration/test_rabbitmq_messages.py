@@ -119,7 +119,7 @@ def test_handing_back_never_uses_up_the_servers_limit(broker, queue):
     subscription = broker.subscribe(queue, prefetch=1)
 
     for _ in range(DELIVERY_SAFETY_NET + 10):
-        assert subscription.hand_back(receive(subscription)).result(PATIENCE)
+        assert subscription.requeue(receive(subscription)).result(PATIENCE)
 
     assert receive(subscription).message_id == sent.job_id
     assert broker.counts(queue).dead == 0

@@ -205,7 +205,7 @@ def test_settling_a_delivery_from_before_the_break_is_false(connect, proxy, prox
     assert all(delivery.redelivered for delivery in new)
     assert subscription.ack(old[0]).result(PATIENCE) is False
     assert subscription.retry(old[1], 0.1, FAILURE).result(PATIENCE) is False
-    assert subscription.hand_back(old[2]).result(PATIENCE) is False
+    assert subscription.requeue(old[2]).result(PATIENCE) is False
     assert [subscription.ack(delivery).result(PATIENCE) for delivery in new] == [True] * 3
 
 

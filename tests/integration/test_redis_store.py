@@ -11,7 +11,7 @@ import redis
 from aimq.errors import InternalError, StoreUnavailable
 from aimq.jobs.job import Job, Status
 from aimq.jobs.port import Claim, Outcome, Refusal
-from aimq.jobs.redis_store import RedisStore
+from aimq.jobs.redis.store import RedisStore
 from aimq.messages import Kind
 from aimq.settings import Settings
 

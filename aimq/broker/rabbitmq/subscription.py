@@ -122,7 +122,7 @@ class RabbitSubscription:
         step = nearest_step(self._steps, delay).queue
         return self._move(delivery, step, properties_of(delivery.message_id, trail))
 
-    def postpone(self, delivery: Delivery, delay: float) -> Future[bool]:
+    def defer(self, delivery: Delivery, delay: float) -> Future[bool]:
         """See the port."""
         step = nearest_step(self._steps, delay).queue
         return self._move(delivery, step, self._unchanged(delivery))
@@ -134,7 +134,7 @@ class RabbitSubscription:
         properties = dead_properties(delivery.message_id, trail)
         return self._move(delivery, dead_queue(self._queue), properties)
 
-    def hand_back(self, delivery: Delivery) -> Future[bool]:
+    def requeue(self, delivery: Delivery) -> Future[bool]:
         """See the port. The next delivery says that it is one more (``redelivered``).
 
         Before 4.3 the server counts it like a consumer's death. A message that has come near the

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from aimq.garbage import spare_startup
+from aimq.freeze_gc import freeze_gc
 
 
 class Ring:
@@ -28,7 +28,7 @@ def spared() -> Iterator[None]:
 @pytest.mark.usefixtures("spared")
 def test_what_there_is_is_never_looked_at_again() -> None:
     kept = [[number] for number in range(1000)]
-    spare_startup()
+    freeze_gc()
     assert gc.get_freeze_count() > len(kept)
     assert not any(found is kept for found in gc.get_objects())
 
@@ -36,7 +36,7 @@ def test_what_there_is_is_never_looked_at_again() -> None:
 @pytest.mark.usefixtures("spared")
 def test_cycles_of_before_are_freed_first_and_of_after_still_are() -> None:
     before = weakref.ref(Ring())
-    spare_startup()
+    freeze_gc()
     assert before() is None
     after = weakref.ref(Ring())
     gc.collect()

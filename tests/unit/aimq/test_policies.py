@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from aimq.backoff import RetryPolicy
 from aimq.broker.topology import retry_steps
-from aimq.restarts import RestartPolicy
+from aimq.restart_backoff import RestartBackoff
 
 seconds = st.floats(0.01, 1000)
 policies = st.builds(
@@ -49,13 +49,13 @@ def test_retry_queues_cover_every_delay_in_growing_steps(base, factor):
 
 @given(st.lists(st.floats(0, 59), max_size=80))
 def test_restarts_slow_down_to_the_longest_delay(lives):
-    policy = RestartPolicy()
+    policy = RestartBackoff()
     delays = [policy.next_delay(life) for life in lives]
     assert delays == sorted(delays)
     assert all(delay <= policy.max_seconds for delay in delays)
 
 
 def test_a_service_that_lived_long_is_restarted_quickly_again():
-    policy = RestartPolicy()
+    policy = RestartBackoff()
     early = [policy.next_delay(0.0) for _ in range(10)]
     assert policy.next_delay(61.0) == early[0]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aimq.restarts import RestartPolicy
+from aimq.restart_backoff import RestartBackoff
 from aimq.supervisor import Service, Supervisor
 
 #: Notes its pid, then waits for SIGTERM, notes its name, and exits 0.
@@ -23,7 +23,7 @@ signal.pause()
 
 def steady(name: str, folder: Path) -> Service:
     command = [sys.executable, "-c", STEADY, name, str(folder)]
-    return Service(name, command, policy=RestartPolicy(base_seconds=0.01))
+    return Service(name, command, policy=RestartBackoff(base_seconds=0.01))
 
 
 async def pids(path: Path, count: int) -> list[int]:
@@ -80,8 +80,8 @@ async def test_a_service_that_will_not_stop_is_killed(tmp_path):
 #: Follows its parent and notes its pid.
 CHILD = """
 import os, sys, time
-from aimq.parent import follow
-follow(os.getppid(), 0.01)
+from aimq.parent_watchdog import watch_parent
+watch_parent(os.getppid(), 0.01)
 open(sys.argv[1], "w").write(str(os.getpid()))
 time.sleep(60)
 """

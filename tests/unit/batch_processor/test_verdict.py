@@ -11,7 +11,7 @@ from aimq.jobs.job import Job, Status
 from aimq.jobs.port import Claim, Refusal, Refused
 from aimq.messages import Kind
 from batch_processor import verdict
-from batch_processor.verdict import Forget, GiveUp, Postpone, Retry
+from batch_processor.verdict import Defer, Forget, GiveUp, Retry
 
 POLICY = RetryPolicy(max_attempts=5, base_seconds=1.0, max_seconds=60.0)
 
@@ -98,7 +98,7 @@ def test_a_job_is_given_up_exactly_from_the_limit_of_crashes_on(crashes, limit):
 @given(st.floats(0, 1000))
 def test_a_held_job_is_looked_at_again_after_the_lease(retry_in):
     decided = verdict.on_refusal(Refused(job_id="j", reason=Refusal.HELD, retry_in=retry_in), None)
-    assert isinstance(decided, Postpone)
+    assert isinstance(decided, Defer)
     assert decided.delay > retry_in
 
 

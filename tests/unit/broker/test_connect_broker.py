@@ -1,7 +1,7 @@
 import pytest
 
 from aimq.broker.connect import connect_broker
-from aimq.broker.embedded import EmbeddedBroker
+from aimq.broker.sqlite import SqliteBroker
 from aimq.errors import SettingsError
 from aimq.settings import Settings
 
@@ -9,7 +9,7 @@ from aimq.settings import Settings
 def test_sqlite_is_the_embedded_broker(tmp_path):
     broker = connect_broker(Settings(data_dir=tmp_path / "made when missing"))
     try:
-        assert isinstance(broker, EmbeddedBroker)
+        assert isinstance(broker, SqliteBroker)
         assert (tmp_path / "made when missing" / "aimq.db").is_file()
     finally:
         broker.close()

@@ -5,7 +5,7 @@ import pytest
 
 from aimq.errors import SettingsError
 from aimq.jobs.connect import connect_store
-from aimq.jobs.redis_store import RedisStore
+from aimq.jobs.redis.store import RedisStore
 from aimq.jobs.sqlite import SqliteStore
 from aimq.settings import Settings
 

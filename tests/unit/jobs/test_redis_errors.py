@@ -7,7 +7,7 @@ import redis
 from redis import exceptions
 
 from aimq.errors import StoreUnavailable
-from aimq.jobs.redis_server import RedisServer
+from aimq.jobs.redis.server import RedisServer
 
 
 def every_class(root):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from aimq.errors import InternalError
 from aimq.jobs.job import Job, Status
-from aimq.jobs.redis_record import SUMMARY, from_hash, from_pairs, from_summary, to_fields
+from aimq.jobs.redis.record import SUMMARY, from_hash, from_pairs, from_summary, to_fields
 from aimq.messages import Kind
 
 COUNTS = st.integers(0, 2**40)

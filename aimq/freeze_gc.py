@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 
 
-def spare_startup() -> None:
+def freeze_gc() -> None:
     """Take every object there is out of all further collections.
 
     Call it where a process has made what it keeps, before it takes work. What is dropped later is

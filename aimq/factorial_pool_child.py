@@ -1,4 +1,4 @@
-"""The process behind `aimq.calculator`: ``python -m aimq.calculator_child``."""
+"""The process behind `aimq.factorial_pool`: ``python -m aimq.factorial_pool_child``."""
 
 from __future__ import annotations
 

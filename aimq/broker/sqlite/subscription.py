@@ -9,10 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final, cast
 
-from aimq.broker.embedded import messages
-from aimq.broker.embedded.messages import Tag
 from aimq.broker.failures import bounded
 from aimq.broker.port import Delivery, Failure
+from aimq.broker.sqlite import queue_table
+from aimq.broker.sqlite.queue_table import Tag
 from aimq.errors import TransientError
 from aimq.sqlite.bell import Bell
 from aimq.sqlite.database import Database
@@ -24,7 +24,7 @@ _OUTAGE_PAUSE: Final = 0.5
 _log = logging.getLogger(__name__)
 
 
-class EmbeddedSubscription:
+class SqliteSubscription:
     """The Subscription port. It holds what it gave out and nothing more, so that a message never
     waits in a busy process while another is idle.
 
@@ -72,26 +72,26 @@ class EmbeddedSubscription:
 
     def ack(self, delivery: Delivery) -> Future[bool]:
         """See the port."""
-        return self._settle(delivery, messages.forget)
+        return self._settle(delivery, queue_table.forget)
 
     def retry(self, delivery: Delivery, delay: float, failure: Failure) -> Future[bool]:
         """See the port."""
         now = now_us()
         return self._delay(delivery, now + int(delay * MICRO), (bounded(failure), now))
 
-    def postpone(self, delivery: Delivery, delay: float) -> Future[bool]:
+    def defer(self, delivery: Delivery, delay: float) -> Future[bool]:
         """See the port."""
         return self._delay(delivery, now_us() + int(delay * MICRO), None)
 
     def dead_letter(self, delivery: Delivery, failure: Failure) -> Future[bool]:
         """See the port."""
         now, kept = now_us(), bounded(failure)
-        return self._settle(delivery, lambda tx, tag: messages.bury(tx, tag, kept, now))
+        return self._settle(delivery, lambda tx, tag: queue_table.bury(tx, tag, kept, now))
 
-    def hand_back(self, delivery: Delivery) -> Future[bool]:
+    def requeue(self, delivery: Delivery) -> Future[bool]:
         """See the port."""
         return self._settle(
-            delivery, lambda tx, tag: messages.put_back(tx, self._queue, tag, lost=False)
+            delivery, lambda tx, tag: queue_table.put_back(tx, self._queue, tag, lost=False)
         )
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class EmbeddedSubscription:
         if not tags:
             return
         until = now_us() + self._lease_us
-        void = self._database.write(lambda tx: messages.extend(tx, tags, until), durable=False)
+        void = self._database.write(lambda tx: queue_table.extend(tx, tags, until), durable=False)
         if void:
             with self._lock:
                 lost = self._held.intersection(void)  # others were settled meanwhile
@@ -124,7 +124,7 @@ class EmbeddedSubscription:
         with self._lock:
             tags, self._held = self._held, set()
         for tag in sorted(tags):
-            self._submit(tag, lambda tx, tag: messages.put_back(tx, self._queue, tag, lost=True))
+            self._submit(tag, lambda tx, tag: queue_table.put_back(tx, self._queue, tag, lost=True))
 
     def _look(self, limit: int) -> tuple[list[Delivery], float]:
         """Return what could be had, or else for how many seconds there is nothing to be had."""
@@ -136,7 +136,7 @@ class EmbeddedSubscription:
             if room <= 0:
                 return [], float("inf")
             with self._database.reading() as connection:
-                ready, due_at = messages.outlook(connection, self._queue)
+                ready, due_at = queue_table.outlook(connection, self._queue)
             now = now_us()
             if ready or (due_at is not None and due_at <= now):
                 return self._take(room, now), 0.0
@@ -151,13 +151,13 @@ class EmbeddedSubscription:
     def _take(self, room: int, now: int) -> list[Delivery]:
         until = now + self._lease_us
         found = self._database.write(
-            lambda tx: messages.take(tx, self._queue, room, now, until), durable=False
+            lambda tx: queue_table.take(tx, self._queue, room, now, until), durable=False
         )
         with self._lock:
             self._held.update(cast("Tag", delivery.tag) for delivery in found)
         if self._closed:
             for delivery in found:
-                self.hand_back(delivery)
+                self.requeue(delivery)
             return []
         return found
 
@@ -165,7 +165,7 @@ class EmbeddedSubscription:
         self, delivery: Delivery, due_at: int, failed: tuple[Failure, int] | None
     ) -> Future[bool]:
         return self._settle(
-            delivery, lambda tx, tag: messages.delay(tx, self._queue, tag, due_at, failed)
+            delivery, lambda tx, tag: queue_table.delay(tx, self._queue, tag, due_at, failed)
         )
 
     def _settle(

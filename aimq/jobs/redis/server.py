@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import redis
 
 from aimq.errors import SettingsError, StoreUnavailable
-from aimq.jobs.redis_record import SUMMARY
+from aimq.jobs.redis.record import SUMMARY
 
 _CONNECTIONS: Final = 64
 _POOL_SECONDS: Final = 5.0
@@ -53,7 +53,7 @@ class RedisServer:
         """Run a script of ours.
 
         Args:
-            script: its name in ``redis_scripts``.
+            script: its name in ``scripts``.
             again: it may be sent once more when the connection breaks before the answer is there;
                 it must then do nothing twice.
 
@@ -146,7 +146,7 @@ def _port(url: str) -> int:
 @cache
 def _script(name: str) -> tuple[str, bytes]:
     """Return the digest and the source of a script, with `record.lua` before it."""
-    folder = resources.files("aimq.jobs") / "redis_scripts"
+    folder = resources.files("aimq.jobs.redis") / "scripts"
     fields = ", ".join(f"'{field.decode()}'" for field in SUMMARY)
     source = (
         f"local SUMMARY = {{ {fields} }}\n"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class RestartPolicy:
+class RestartBackoff:
     """Doubling delays between restarts, forgiven after a time of good health.
 
     Attributes:

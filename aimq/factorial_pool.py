@@ -25,7 +25,7 @@ _LOOK_SECONDS: Final = 0.1
 _BLOCK: Final = 1024 * 1024
 
 
-class Calculators:
+class FactorialPool:
     """At most `count` computations at once, each in a process that is kept for the next one.
 
     Thread-safe. Nothing is started before it is needed.
@@ -125,7 +125,7 @@ class _Child:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "aimq.calculator_child"],
+            [sys.executable, "-m", "aimq.factorial_pool_child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

@@ -1,5 +1,5 @@
 """The embedded broker: durable queues in an SQLite file, for several processes at once."""
 
-from aimq.broker.embedded.broker import EmbeddedBroker
+from aimq.broker.sqlite.broker import SqliteBroker
 
-__all__ = ["EmbeddedBroker"]
+__all__ = ["SqliteBroker"]

@@ -5,15 +5,15 @@ import threading
 
 import pytest
 
-from aimq.calculator import Calculators
 from aimq.errors import TaskTooLong, WorkerDied
+from aimq.factorial_pool import FactorialPool
 
 LONG = 500_000
 
 
 @pytest.fixture
 def calculators():
-    calculators = Calculators(2, 60.0)
+    calculators = FactorialPool(2, 60.0)
     yield calculators
     calculators.close()
 
@@ -78,7 +78,7 @@ def test_what_is_not_wanted_any_more_is_stopped(calculators):
 
 
 def test_what_takes_too_long_is_stopped_and_says_so():
-    calculators = Calculators(1, 2.0)
+    calculators = FactorialPool(1, 2.0)
     try:
         with pytest.raises(TaskTooLong, match=r"more than 2 s .* AIMQ_TASK_SECONDS"):
             calculators.digits(LONG)
@@ -104,7 +104,7 @@ def test_a_process_killed_while_idle_is_replaced(calculators):
 
 
 def test_one_that_waits_for_its_turn_can_be_called_off():
-    calculators = Calculators(1, 60.0)
+    calculators = FactorialPool(1, 60.0)
     try:
         thread, raised = in_thread(lambda: calculators.digits(LONG))
         busy_process(calculators)

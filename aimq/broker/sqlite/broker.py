@@ -7,9 +7,9 @@ import threading
 from concurrent.futures import Future
 from typing import Final
 
-from aimq.broker.embedded import dead_letters, messages
-from aimq.broker.embedded.subscription import EmbeddedSubscription
 from aimq.broker.port import DeadLetter, QueueCounts
+from aimq.broker.sqlite import dead_letters, queue_table
+from aimq.broker.sqlite.subscription import SqliteSubscription
 from aimq.errors import BrokerUnavailable, TransientError
 from aimq.messages import Message, encode
 from aimq.settings import Settings
@@ -21,7 +21,7 @@ _RENEWALS: Final = 3
 _log = logging.getLogger(__name__)
 
 
-class EmbeddedBroker:
+class SqliteBroker:
     """Durable queues in ``AIMQ_BROKER_URL`` = ``sqlite:///…``. Thread-safe; any number of
     processes on one machine may use the same file.
 
@@ -38,7 +38,7 @@ class EmbeddedBroker:
         self._database = open_database(
             settings.broker_url, "AIMQ_BROKER_URL", settings.data_dir, BrokerUnavailable
         )
-        self._subscriptions: list[EmbeddedSubscription] = []
+        self._subscriptions: list[SqliteSubscription] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._renewing: threading.Thread | None = None
@@ -49,11 +49,11 @@ class EmbeddedBroker:
 
     def publish_body(self, queue: str, body: bytes, message_id: str) -> Future[None]:
         """As `publish`, for a body that may be anything."""
-        return self._database.submit(lambda tx: messages.insert(tx, queue, body, message_id))
+        return self._database.submit(lambda tx: queue_table.insert(tx, queue, body, message_id))
 
-    def subscribe(self, queue: str, prefetch: int) -> EmbeddedSubscription:
+    def subscribe(self, queue: str, prefetch: int) -> SqliteSubscription:
         """See the port."""
-        subscription = EmbeddedSubscription(self._database, queue, prefetch, self._lease)
+        subscription = SqliteSubscription(self._database, queue, prefetch, self._lease)
         with self._lock:
             self._subscriptions.append(subscription)
             if self._renewing is None:
@@ -66,7 +66,7 @@ class EmbeddedBroker:
     def counts(self, queue: str) -> QueueCounts:
         """See the port."""
         with self._database.reading() as connection:
-            return messages.counts(connection, queue, now_us())
+            return queue_table.counts(connection, queue, now_us())
 
     def dead_letters(self, queue: str, limit: int = 100) -> list[DeadLetter]:
         """See the port."""

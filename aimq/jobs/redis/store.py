@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 from aimq.errors import InternalError, StoreUnavailable
 from aimq.jobs.job import Job, Status
 from aimq.jobs.port import Claim, Outcome, Refusal, Refused
-from aimq.jobs.redis_record import (
+from aimq.jobs.redis.record import (
     decoded,
     encoded,
     from_hash,
@@ -30,8 +30,8 @@ from aimq.jobs.redis_record import (
     outcome_fields,
     to_fields,
 )
-from aimq.jobs.redis_server import RedisServer
-from aimq.jobs.redis_watch import RedisWatch
+from aimq.jobs.redis.server import RedisServer
+from aimq.jobs.redis.watch import RedisWatch
 from aimq.settings import Settings
 
 _log = logging.getLogger(__name__)

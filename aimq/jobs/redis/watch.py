@@ -19,8 +19,8 @@ import redis
 
 from aimq.errors import InternalError, StoreUnavailable
 from aimq.jobs.job import Job
-from aimq.jobs.redis_record import decoded, from_summary
-from aimq.jobs.redis_server import RedisServer
+from aimq.jobs.redis.record import decoded, from_summary
+from aimq.jobs.redis.server import RedisServer
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import threading
 import time
 
 
-def follow(parent: int, interval: float = 1.0) -> None:
+def watch_parent(parent: int, interval: float = 1.0) -> None:
     """Send SIGTERM to this process once `parent` is no longer its parent.
 
     Args:

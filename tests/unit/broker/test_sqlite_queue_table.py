@@ -2,8 +2,8 @@
 
 import pytest
 
-from aimq.broker.embedded import messages
 from aimq.broker.port import Failure
+from aimq.broker.sqlite import queue_table
 from aimq.errors import BrokerUnavailable
 from aimq.sqlite.database import Database
 
@@ -21,7 +21,7 @@ def database(tmp_path):
 def put(database):
     def put(*names):
         for name in names:
-            database.write(lambda tx, name=name: messages.insert(tx, "q", b"", name))
+            database.write(lambda tx, name=name: queue_table.insert(tx, "q", b"", name))
 
     return put
 
@@ -29,7 +29,7 @@ def put(database):
 @pytest.fixture
 def take(database):
     def take(now, limit=10):
-        return database.write(lambda tx: messages.take(tx, "q", limit, now, now + LEASE))
+        return database.write(lambda tx: queue_table.take(tx, "q", limit, now, now + LEASE))
 
     return take
 
@@ -40,7 +40,7 @@ def names(deliveries):
 
 def counts(database, now):
     with database.reading() as connection:
-        found = messages.counts(connection, "q", now)
+        found = queue_table.counts(connection, "q", now)
     return found.ready, found.held, found.delayed, found.dead
 
 
@@ -59,7 +59,7 @@ def test_a_lease_that_was_extended_holds(database, put, take):
     put("only")
     (held,) = take(now=0)
 
-    assert database.write(lambda tx: messages.extend(tx, [held.tag], 3 * LEASE)) == []
+    assert database.write(lambda tx: queue_table.extend(tx, [held.tag], 3 * LEASE)) == []
 
     assert take(now=2 * LEASE) == []
     assert names(take(now=3 * LEASE)) == ["only"]
@@ -71,18 +71,21 @@ def test_a_delivery_is_void_once_the_message_is_delivered_anew(database, put, ta
     (fresh,) = take(now=LEASE)
     failure = Failure(error="e", error_type="E")
 
-    assert database.write(lambda tx: messages.extend(tx, [stale.tag, fresh.tag], 9)) == [stale.tag]
-    assert not database.write(lambda tx: messages.forget(tx, stale.tag))
-    assert not database.write(lambda tx: messages.delay(tx, "q", stale.tag, 9, (failure, 1)))
-    assert not database.write(lambda tx: messages.bury(tx, stale.tag, failure, 1))
-    assert not database.write(lambda tx: messages.put_back(tx, "q", stale.tag, lost=False))
-    assert database.write(lambda tx: messages.forget(tx, fresh.tag))
+    voided = database.write(lambda tx: queue_table.extend(tx, [stale.tag, fresh.tag], 9))
+    assert voided == [stale.tag]
+    assert not database.write(lambda tx: queue_table.forget(tx, stale.tag))
+    assert not database.write(lambda tx: queue_table.delay(tx, "q", stale.tag, 9, (failure, 1)))
+    assert not database.write(lambda tx: queue_table.bury(tx, stale.tag, failure, 1))
+    assert not database.write(lambda tx: queue_table.put_back(tx, "q", stale.tag, lost=False))
+    assert database.write(lambda tx: queue_table.forget(tx, fresh.tag))
 
 
 def test_delayed_messages_come_by_when_they_are_due_after_those_already_ready(database, put, take):
     put("a", "b", "c")
     for delivery, due_at in zip(take(now=0), (30, 20, 500), strict=True):
-        database.write(lambda tx, d=delivery, at=due_at: messages.delay(tx, "q", d.tag, at, None))
+        database.write(
+            lambda tx, d=delivery, at=due_at: queue_table.delay(tx, "q", d.tag, at, None)
+        )
     put("d")
 
     assert names(take(now=19)) == ["d"]
@@ -93,7 +96,7 @@ def test_a_message_put_back_keeps_its_place(database, put, take):
     put("a", "b", "c")
     first, second = take(now=0, limit=2)
     for delivery in (second, first):
-        database.write(lambda tx, d=delivery: messages.put_back(tx, "q", d.tag, lost=False))
+        database.write(lambda tx, d=delivery: queue_table.put_back(tx, "q", d.tag, lost=False))
 
     again = take(now=1)
 
@@ -104,7 +107,7 @@ def test_a_message_put_back_keeps_its_place(database, put, take):
 def test_what_is_due_counts_as_ready(database, put, take):
     put("held", "delayed", "ready")
     _held, delayed = take(now=0, limit=2)
-    database.write(lambda tx: messages.delay(tx, "q", delayed.tag, 50, None))
+    database.write(lambda tx: queue_table.delay(tx, "q", delayed.tag, 50, None))
 
     assert counts(database, now=0) == (1, 1, 1, 0)
     assert counts(database, now=50) == (2, 1, 0, 0)
@@ -114,14 +117,14 @@ def test_what_is_due_counts_as_ready(database, put, take):
 def test_the_outlook_tells_when_something_will_be_ready(database, put, take):
     put("only")
     with database.reading() as connection:
-        assert messages.outlook(connection, "q") == (True, None)
+        assert queue_table.outlook(connection, "q") == (True, None)
     take(now=7)
     with database.reading() as connection:
-        assert messages.outlook(connection, "q") == (False, 7 + LEASE)
+        assert queue_table.outlook(connection, "q") == (False, 7 + LEASE)
 
 
 def test_a_message_whose_every_consumer_dies_is_given_up_at_last(database, put, take, monkeypatch):
-    monkeypatch.setattr(messages, "DELIVERY_SAFETY_NET", 3)
+    monkeypatch.setattr(queue_table, "DELIVERY_SAFETY_NET", 3)
     put("poison")
     for death in range(3):
         assert names(take(now=death * LEASE)) == ["poison"]
@@ -132,11 +135,11 @@ def test_a_message_whose_every_consumer_dies_is_given_up_at_last(database, put, 
 
 
 def test_a_retry_forgives_earlier_deaths(database, put, take, monkeypatch):
-    monkeypatch.setattr(messages, "DELIVERY_SAFETY_NET", 2)
+    monkeypatch.setattr(queue_table, "DELIVERY_SAFETY_NET", 2)
     put("only")
     take(now=0)
     (delivery,) = take(now=LEASE)
-    database.write(lambda tx: messages.delay(tx, "q", delivery.tag, LEASE, None))
+    database.write(lambda tx: queue_table.delay(tx, "q", delivery.tag, LEASE, None))
 
     (delivery,) = take(now=LEASE)
 
