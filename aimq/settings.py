@@ -33,6 +33,7 @@ _SECRETS = (
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
+CommaSeparated = Annotated[frozenset[str], NoDecode]
 
 
 class Settings(BaseSettings):
@@ -140,10 +141,16 @@ class Settings(BaseSettings):
     webhook_allow_private: bool = False
     """Lets webhooks go to loopback, private and link-local addresses."""
 
-    api_keys: Annotated[frozenset[str], NoDecode] = Field(default=frozenset(), repr=False)
+    api_keys: CommaSeparated = Field(default=frozenset(), repr=False)
     """Comma-separated keys for ``X-API-Key``; empty: open, loopback only."""
     internal_token: str = Field(default="", repr=False)
     """Bearer token between the services; ``aimq up`` makes a random one."""
+    allowed_hosts: CommaSeparated = frozenset()
+    """Comma-separated names that clients may call the services by (``Host``, no port); ``*``: any.
+    Empty: any with API keys set, loopback names without. The names in ``interface_url`` and
+    ``ml_url`` are always answered."""
+    trusted_proxies: CommaSeparated = frozenset()
+    """Comma-separated addresses or networks whose ``X-Forwarded-For`` is believed; empty: none."""
     allow_open: bool = False
     """Says that listening beyond loopback without an API key is meant."""
     environment: str = "development"
@@ -153,11 +160,18 @@ class Settings(BaseSettings):
     log_json: bool = False
     """One JSON object per log line instead of text."""
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
-    def _split_keys(cls, value: object) -> object:
+    def _split_at_commas(cls, value: object) -> object:
         if isinstance(value, str):
-            return frozenset(key.strip() for key in value.split(",") if key.strip())
+            return frozenset(item.strip() for item in value.split(",") if item.strip())
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _known_networks(cls, value: frozenset[str]) -> frozenset[str]:
+        for item in value:
+            ipaddress.ip_network(item)  # raises ValueError, which names the item
         return value
 
     @field_validator("log_level")

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from aimq import messages
-from aimq.broker.port import DeadLetter
+from aimq.broker.port import DeadMessage
 from aimq.broker.topology import SHORT_NAMES, WORK_QUEUES
 from aimq.errors import MessageRejected, NotFound
 from interface.context import Context
@@ -77,11 +77,11 @@ def _queues(name: str | None) -> Iterable[str]:
     return WORK_QUEUES if name is None else SHORT_NAMES.get(name, (name,))
 
 
-def _list(context: Context, queues: Iterable[str], limit: int) -> list[DeadLetter]:
+def _list(context: Context, queues: Iterable[str], limit: int) -> list[DeadMessage]:
     return [letter for queue in queues for letter in context.broker.dead_letters(queue, limit)]
 
 
-def _find(context: Context, dead_letter_id: str) -> DeadLetter:
+def _find(context: Context, dead_letter_id: str) -> DeadMessage:
     for letter in _list(context, WORK_QUEUES, _SEARCHED):
         if letter.id == dead_letter_id:
             return letter
@@ -97,13 +97,13 @@ def _replay_all(context: Context, queues: Iterable[str], limit: int) -> list[str
     return list(_replayed(context, letters))
 
 
-def _replayed(context: Context, letters: list[DeadLetter]) -> Iterator[str]:
+def _replayed(context: Context, letters: list[DeadMessage]) -> Iterator[str]:
     for letter in letters:
         if _replay(context, letter):
             yield letter.id
 
 
-def _replay(context: Context, letter: DeadLetter) -> bool:
+def _replay(context: Context, letter: DeadMessage) -> bool:
     """Queue the job, then its message: the other way round a quick worker would find the job
     failed and forget the message. False: another caller has replayed or deleted it.
     """
@@ -127,7 +127,7 @@ def _discard(context: Context, dead_letter_id: str) -> None:
     raise _unknown()
 
 
-def _job_id(letter: DeadLetter) -> str:
+def _job_id(letter: DeadMessage) -> str:
     """Return the job a dead letter names; its message id when the body cannot be read."""
     try:
         return messages.decode(letter.body).job_id
@@ -135,7 +135,7 @@ def _job_id(letter: DeadLetter) -> str:
         return letter.message_id
 
 
-def _summary(letter: DeadLetter) -> dict[str, Any]:
+def _summary(letter: DeadMessage) -> dict[str, Any]:
     return {
         "id": letter.id,
         "queue": letter.queue,
@@ -150,7 +150,7 @@ def _summary(letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _details(letter: DeadLetter) -> dict[str, Any]:
+def _details(letter: DeadMessage) -> dict[str, Any]:
     shown = letter.body[:_SHOWN]
     try:
         payload, encoding = shown.decode(), "utf-8"

@@ -58,7 +58,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
+class DeadMessage:
     """A message given up, with all that is known of why.
 
     Attributes:
@@ -165,21 +165,21 @@ class Broker(Protocol):
         """Return the numbers of a work queue. Raises `BrokerUnavailable`."""
         ...
 
-    def dead_letters(self, queue: str, limit: int = 100) -> list[DeadLetter]:
+    def dead_letters(self, queue: str, limit: int = 100) -> list[DeadMessage]:
         """Return the dead letters of a work queue, oldest first, leaving them there.
 
         Raises `BrokerUnavailable`.
         """
         ...
 
-    def replay(self, queue: str, dead_letter_id: str) -> DeadLetter | None:
+    def replay(self, queue: str, dead_letter_id: str) -> DeadMessage | None:
         """Put a dead letter back on its work queue with its attempts reset and its history kept.
 
         Returns it, or None when there is no such id. Raises `BrokerUnavailable`.
         """
         ...
 
-    def discard(self, queue: str, dead_letter_id: str) -> DeadLetter | None:
+    def discard(self, queue: str, dead_letter_id: str) -> DeadMessage | None:
         """Delete a dead letter. Returns it, or None when there is no such id.
 
         Raises `BrokerUnavailable`.

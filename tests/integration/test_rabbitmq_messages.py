@@ -7,7 +7,7 @@ import uuid
 import pika
 import pytest
 
-from aimq.broker.failures import DELIVERY_SAFETY_NET
+from aimq.broker.failure_history import DELIVERY_SAFETY_NET
 from aimq.broker.port import Failure
 from aimq.broker.rabbitmq import RabbitBroker
 from aimq.broker.rabbitmq import broker as rabbitmq_broker

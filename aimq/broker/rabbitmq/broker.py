@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from pika.channel import Channel
 
-from aimq.broker.port import DeadLetter, QueueCounts
+from aimq.broker.port import DeadMessage, QueueCounts
 from aimq.broker.rabbitmq import dead_letters
 from aimq.broker.rabbitmq.control import ChannelRefused, Control, Conversation, ask
 from aimq.broker.rabbitmq.faults import LOCKED, is_closed_with
@@ -101,21 +101,21 @@ class RabbitBroker:
         delayed = sum(found[step.queue] for step in self._steps(queue))
         return QueueCounts(ready=found[queue], held=0, delayed=delayed, dead=found[dead])
 
-    def dead_letters(self, queue: str, limit: int = 100) -> list[DeadLetter]:
+    def dead_letters(self, queue: str, limit: int = 100) -> list[DeadMessage]:
         """See the port."""
         return self._look(queue, lambda channel: dead_letters.browse(channel, queue, limit))
 
-    def replay(self, queue: str, dead_letter_id: str) -> DeadLetter | None:
+    def replay(self, queue: str, dead_letter_id: str) -> DeadMessage | None:
         """See the port. Confirmed on the work queue before it leaves the dead-letter queue."""
 
-        def store(letter: DeadLetter) -> Future[None]:
+        def store(letter: DeadMessage) -> Future[None]:
             return self._publisher.send(queue, queue, letter.body, replay_properties(letter))
 
         return self._look(
             queue, lambda channel: dead_letters.take(channel, queue, dead_letter_id, store)
         )
 
-    def discard(self, queue: str, dead_letter_id: str) -> DeadLetter | None:
+    def discard(self, queue: str, dead_letter_id: str) -> DeadMessage | None:
         """See the port."""
         return self._look(queue, lambda channel: dead_letters.take(channel, queue, dead_letter_id))
 

@@ -16,7 +16,7 @@ from pika.channel import Channel
 from pika.frame import Method
 from pika.spec import Basic
 
-from aimq.broker.port import DeadLetter
+from aimq.broker.port import DeadMessage
 from aimq.broker.rabbitmq.control import Conversation, ask
 from aimq.broker.rabbitmq.headers import read_dead_letter
 from aimq.broker.topology import dead_queue
@@ -26,9 +26,9 @@ from aimq.errors import AimqError
 _LOCK_EXPIRES: Final = 30_000
 
 
-def browse(channel: Channel, queue: str, limit: int) -> Conversation[list[DeadLetter]]:
+def browse(channel: Channel, queue: str, limit: int) -> Conversation[list[DeadMessage]]:
     """Return the oldest dead letters of a work queue and leave them there."""
-    letters: list[DeadLetter] = []
+    letters: list[DeadMessage] = []
     reader = _Reader(channel, queue)
     yield reader.lock()
     while len(letters) < limit:
@@ -45,8 +45,8 @@ def take(
     channel: Channel,
     queue: str,
     letter_id: str,
-    store: Callable[[DeadLetter], Future[None]] | None = None,
-) -> Conversation[DeadLetter | None]:
+    store: Callable[[DeadMessage], Future[None]] | None = None,
+) -> Conversation[DeadMessage | None]:
     """Take a dead letter out of its queue and return it; None when there is no such id.
 
     Args:
@@ -54,7 +54,7 @@ def take(
     """
     reader = _Reader(channel, queue)
     yield reader.lock()
-    letter: DeadLetter | None = yield reader.next()
+    letter: DeadMessage | None = yield reader.next()
     while letter is not None and letter.id != letter_id:
         letter = yield reader.next()
     if letter is not None:
@@ -80,7 +80,7 @@ class _Reader:
         self._dead = dead_queue(queue)
         self._lock = f"{self._dead}.lock"
         self._tag = 0
-        self._next: Future[DeadLetter | None] = Future()
+        self._next: Future[DeadMessage | None] = Future()
         channel.add_callback(self._end, [Basic.GetEmpty], one_shot=False)
 
     def lock(self) -> Future[Any]:
@@ -94,7 +94,7 @@ class _Reader:
         """Let others in; what was said before has been done by then."""
         return ask(self._channel.queue_delete, queue=self._lock)
 
-    def next(self) -> Future[DeadLetter | None]:
+    def next(self) -> Future[DeadMessage | None]:
         """Take the next one; None at the end."""
         self._next = Future()
         self._channel.basic_get(self._dead, self._taken)

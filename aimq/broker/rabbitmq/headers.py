@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 from pika import BasicProperties
 
-from aimq.broker.failures import (
+from aimq.broker.failure_history import (
     ATTEMPTS,
     ERROR,
     ERROR_TYPE,
@@ -31,7 +31,7 @@ from aimq.broker.failures import (
     encode_history,
     replayed_history,
 )
-from aimq.broker.port import DeadLetter, Failure
+from aimq.broker.port import DeadMessage, Failure
 
 DEAD_LETTER_ID: Final = "x-dead-letter-id"
 DELIVERY_COUNT: Final = "x-delivery-count"
@@ -116,7 +116,7 @@ def dead_properties(message_id: str, trail: Trail) -> BasicProperties:
     return properties_of(message_id, trail, x_dead_letter_id=uuid.uuid4().hex)
 
 
-def read_dead_letter(queue: str, properties: BasicProperties, body: bytes) -> DeadLetter:
+def read_dead_letter(queue: str, properties: BasicProperties, body: bytes) -> DeadMessage:
     """Return a message of a dead-letter queue.
 
     One that the server itself has put there has no id; its content serves as one. Twins then share
@@ -128,7 +128,7 @@ def read_dead_letter(queue: str, properties: BasicProperties, body: bytes) -> De
     own_id = headers.get(DEAD_LETTER_ID)
     content = hashlib.sha256(message_id.encode() + b"\0" + body).hexdigest()[:32]
     given_up = not isinstance(own_id, str) or not own_id
-    return DeadLetter(
+    return DeadMessage(
         id=content if given_up else str(own_id),
         queue=queue,
         body=body,
@@ -141,7 +141,7 @@ def read_dead_letter(queue: str, properties: BasicProperties, body: bytes) -> De
     )
 
 
-def replay_properties(letter: DeadLetter) -> BasicProperties:
+def replay_properties(letter: DeadMessage) -> BasicProperties:
     """Return the properties with which a dead letter starts over."""
     return properties_of(letter.message_id, Trail(history=tuple(replayed_history(letter))))
 

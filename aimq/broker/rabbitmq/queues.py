@@ -19,7 +19,7 @@ from typing import Final
 
 from pika.channel import Channel
 
-from aimq.broker.failures import DELIVERY_SAFETY_NET
+from aimq.broker.failure_history import DELIVERY_SAFETY_NET
 from aimq.broker.topology import EXCHANGE, RetryStep, dead_queue
 
 _UNLIMITED: Final = 2**31 - 1

@@ -14,7 +14,7 @@ from pika import BasicProperties
 from pika.channel import Channel
 from pika.spec import Basic
 
-from aimq.broker.failures import DELIVERY_SAFETY_NET
+from aimq.broker.failure_history import DELIVERY_SAFETY_NET
 from aimq.broker.port import Delivery, Failure
 from aimq.broker.rabbitmq.acks import Outstanding
 from aimq.broker.rabbitmq.channel import KeptChannel

@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import Future
 from typing import Final
 
-from aimq.broker.port import DeadLetter, QueueCounts
+from aimq.broker.port import DeadMessage, QueueCounts
 from aimq.broker.sqlite import dead_letters, queue_table
 from aimq.broker.sqlite.subscription import SqliteSubscription
 from aimq.errors import BrokerUnavailable, TransientError
@@ -68,16 +68,16 @@ class SqliteBroker:
         with self._database.reading() as connection:
             return queue_table.counts(connection, queue, now_us())
 
-    def dead_letters(self, queue: str, limit: int = 100) -> list[DeadLetter]:
+    def dead_letters(self, queue: str, limit: int = 100) -> list[DeadMessage]:
         """See the port."""
         with self._database.reading() as connection:
             return dead_letters.oldest(connection, queue, limit)
 
-    def replay(self, queue: str, dead_letter_id: str) -> DeadLetter | None:
+    def replay(self, queue: str, dead_letter_id: str) -> DeadMessage | None:
         """See the port."""
         return self._database.write(lambda tx: dead_letters.replay(tx, queue, dead_letter_id))
 
-    def discard(self, queue: str, dead_letter_id: str) -> DeadLetter | None:
+    def discard(self, queue: str, dead_letter_id: str) -> DeadMessage | None:
         """See the port."""
         return self._database.write(lambda tx: dead_letters.discard(tx, queue, dead_letter_id))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from aimq.broker.failures import decode_history, encode_history, replayed_history
-from aimq.broker.port import DeadLetter, Failure
+from aimq.broker.failure_history import decode_history, encode_history, replayed_history
+from aimq.broker.port import DeadMessage, Failure
 from aimq.sqlite.migrations import READY
 from aimq.sqlite.times import from_us_or_none
 from aimq.sqlite.writer import Transaction
@@ -19,13 +19,13 @@ _SELECT: Final = (
 _ID_DIGITS: Final = 18
 
 
-def oldest(connection: sqlite3.Connection, queue: str, limit: int) -> list[DeadLetter]:
+def oldest(connection: sqlite3.Connection, queue: str, limit: int) -> list[DeadMessage]:
     """Return the dead letters of a queue, by when they died."""
     rows = connection.execute(f"{_SELECT} ORDER BY last_failed_at, id LIMIT ?", (queue, limit))
     return [_letter(*row) for row in rows]
 
 
-def replay(tx: Transaction, queue: str, letter_id: str) -> DeadLetter | None:
+def replay(tx: Transaction, queue: str, letter_id: str) -> DeadMessage | None:
     """Put a dead letter at the end of its queue, attempts reset, history kept."""
     letter = _find(tx, queue, letter_id)
     if letter is None:
@@ -40,7 +40,7 @@ def replay(tx: Transaction, queue: str, letter_id: str) -> DeadLetter | None:
     return letter
 
 
-def discard(tx: Transaction, queue: str, letter_id: str) -> DeadLetter | None:
+def discard(tx: Transaction, queue: str, letter_id: str) -> DeadMessage | None:
     """Delete a dead letter."""
     letter = _find(tx, queue, letter_id)
     if letter is not None:
@@ -48,7 +48,7 @@ def discard(tx: Transaction, queue: str, letter_id: str) -> DeadLetter | None:
     return letter
 
 
-def _find(tx: Transaction, queue: str, letter_id: str) -> DeadLetter | None:
+def _find(tx: Transaction, queue: str, letter_id: str) -> DeadMessage | None:
     if not letter_id.isdecimal() or len(letter_id) > _ID_DIGITS:
         return None
     row = tx.execute(f"{_SELECT} AND id = ?", (queue, int(letter_id))).fetchone()
@@ -68,8 +68,8 @@ def _letter(  # the columns of _SELECT
     first_failed_at: int | None,
     last_failed_at: int | None,
     history: str | None,
-) -> DeadLetter:
-    return DeadLetter(
+) -> DeadMessage:
+    return DeadMessage(
         id=str(row_id),
         queue=queue,
         body=body,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
-from aimq.broker.failures import DELIVERY_SAFETY_NET
+from aimq.broker.failure_history import DELIVERY_SAFETY_NET
 from aimq.broker.port import Delivery, Failure, QueueCounts
 from aimq.sqlite.migrations import DEAD, DELAYED, HELD, READY
 from aimq.sqlite.times import from_us_or_none

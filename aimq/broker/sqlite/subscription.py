@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final, cast
 
-from aimq.broker.failures import bounded
+from aimq.broker.failure_history import bounded
 from aimq.broker.port import Delivery, Failure
 from aimq.broker.sqlite import queue_table
 from aimq.broker.sqlite.queue_table import Tag

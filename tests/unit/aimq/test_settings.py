@@ -41,6 +41,7 @@ def test_variables_of_the_tests_are_no_settings(monkeypatch):
         ("AIMQ_ML_PORT", "70000", "AIMQ_ML_PORT.*65535"),
         ("AIMQ_CONCURRENCY", "0", "AIMQ_CONCURRENCY.*greater than 0"),
         ("AIMQ_LOG_LEVEL", "loud", "AIMQ_LOG_LEVEL.*debug, info"),
+        ("AIMQ_TRUSTED_PROXIES", "10.0.0.0/8,proxy", "AIMQ_TRUSTED_PROXIES.*'proxy'"),
     ],
 )
 def test_a_bad_value_names_the_variable_on_one_line(monkeypatch, name, value, said):

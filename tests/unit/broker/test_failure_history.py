@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aimq.broker.failures import (
+from aimq.broker.failure_history import (
     MAX_ERROR,
     MAX_HISTORY,
     MAX_TRACEBACK,
@@ -12,13 +12,13 @@ from aimq.broker.failures import (
     encode_history,
     replayed_history,
 )
-from aimq.broker.port import DeadLetter, Failure
+from aimq.broker.port import DeadMessage, Failure
 
 WHEN = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 def letter(history=()):
-    return DeadLetter(
+    return DeadMessage(
         id="1",
         queue="q",
         body=b"",

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from aimq.broker.port import DeadLetter, Failure
+from aimq.broker.port import DeadMessage, Failure
 
 ERROR: Final = "x-error"
 ERROR_TYPE: Final = "x-error-type"
@@ -39,7 +39,7 @@ def bounded(failure: Failure) -> Failure:
     )
 
 
-def replayed_history(letter: DeadLetter) -> list[dict[str, object]]:
+def replayed_history(letter: DeadMessage) -> list[dict[str, object]]:
     """Return the history a replay of `letter` carries: what it had and this round, newest last.
 
     An entry has ``error``, ``error_type``, ``attempts``, ``first_failed_at``, ``last_failed_at``.
