@@ -25,7 +25,8 @@ from aimq.errors import (
 )
 from aimq.jobs.job import Job
 from aimq.messages import Kind
-from interface.context import Context, upload_key
+from aimq.files.keys import upload_key
+from interface.context import Context
 from interface.filenames import display_name
 from interface.openapi import UPLOAD, problems
 from interface.workbook import MIB, check_workbook

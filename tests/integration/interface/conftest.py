@@ -24,7 +24,7 @@ from aimq.jobs.port import Outcome
 from aimq.ml_client.relay import MlRelay
 from aimq.settings import Settings
 from interface.app import create_app
-from interface.context import result_key
+from aimq.files.keys import result_key
 from tests.integration.interface.stub_ml import COLUMNS, StubMl
 from tests.system import PATIENCE, environment, wait_ready
 
