@@ -22,8 +22,9 @@ from aimq.jobs.job import Job, Status
 from aimq.messages import Kind, Message
 from aimq.schema import load_schema
 from aimq.settings import Settings, load_settings
+from aimq.workbook import Sheet, write_workbook
+from aimq.workbook.reading import read_workbook
 from batch_processor.uploads import result_key, upload_key
-from batch_processor.workbook import Sheet, read_workbook, write_workbook
 from tests.ml_stand_in import SCHEMA_FILE, Fault, ml_stand_in, prices
 from tests.system import ROOT, constants, free_ports
 
