@@ -30,6 +30,7 @@ from aimq.jobs.port import JobStore
 from aimq.messages import Kind
 from aimq.ml_client.blocking import MlClient
 from aimq.settings import Settings
+from aimq.workbook import WorkbookReader
 from batch_processor.claiming import Claims
 from batch_processor.consumers import Consumers, consumer_configs
 from batch_processor.context import ConsumerContext
@@ -70,8 +71,11 @@ def run(settings: Settings, queues: Sequence[str] = WORK_QUEUES) -> int:
         pool = stack.enter_context(
             closing(FactorialPool(settings.concurrency, settings.task_seconds))
         )
+        reader = stack.enter_context(
+            closing(WorkbookReader(settings.max_unpacked_mb, settings.concurrency))
+        )
         handlers: dict[Kind, Handler] = {
-            Kind.SPREADSHEET: one_by_one(SpreadsheetHandler(files, client, settings)),
+            Kind.SPREADSHEET: one_by_one(SpreadsheetHandler(files, client, reader, settings)),
             Kind.PREDICTION: PredictionHandler(client, settings.max_body_kb * 1024 // 2),
             Kind.FACTORIAL: one_by_one(FactorialHandler(files, pool)),
             Kind.WEBHOOK: one_by_one(WebhookHandler(store, settings)),

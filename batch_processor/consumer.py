@@ -112,13 +112,16 @@ class Consumer:
         received = []
         for delivery in deliveries:
             try:
-                message = decode(delivery.body)
-                if message.kind is not self._config.kind:
-                    raise MessageRejected(f"{delivery.queue} takes no messages of {message.kind}")
-                received.append((delivery, message))
+                received.append((delivery, self._readable(delivery)))
             except MessageRejected as exc:
                 self._reject(delivery, exc)
         return received
+
+    def _readable(self, delivery: Delivery) -> Message:
+        message = decode(delivery.body)
+        if message.kind is not self._config.kind:
+            raise MessageRejected(f"{delivery.queue} takes no messages of kind {message.kind}")
+        return message
 
     def _claim(self, received: Sequence[tuple[Delivery, Message]]) -> list[Work]:
         """Claim the jobs of messages; settle the messages whose job is not to be worked on."""
@@ -147,7 +150,10 @@ class Consumer:
             return
         kind = self._config.kind
         with self._context.claims.renewed(works):
-            with metrics.ACTIVE.labels(kind).track_inprogress(), metrics.SECONDS.labels(kind).time():
+            with (
+                metrics.ACTIVE.labels(kind).track_inprogress(),
+                metrics.SECONDS.labels(kind).time(),
+            ):
                 results = self._handle(works)
             self._outcomes.store(
                 [
@@ -222,7 +228,7 @@ class Consumer:
         return decided is not None
 
     def _work_at_once(self, crashed: Sequence[Work]) -> bool:
-        """Work on a job with the claim that it has if this process has no other; else release it."""
+        """Work on a job with the claim that it has, if there is no other; else release it."""
         with self._lock.exclusive(wait=False) as alone:
             if alone:
                 self._work(crashed)
@@ -268,9 +274,7 @@ class Consumer:
         if not self._store_failures:
             logger.warning("Messages wait: %s", exc.detail)
         self._store_failures += 1
-        self._defer(
-            deliveries, self._config.policy.delay(self._store_failures, random.random)
-        )
+        self._defer(deliveries, self._config.policy.delay(self._store_failures, random.random))
 
     def _defer(self, deliveries: Sequence[Delivery], delay: float) -> None:
         for delivery in deliveries:

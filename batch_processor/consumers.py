@@ -84,6 +84,11 @@ class Consumers:
         self._consumers: list[Consumer] = []
         self._threads: list[threading.Thread] = []
 
+    @property
+    def pending(self) -> int:
+        """How many outcomes are not stored yet."""
+        return sum(consumer.pending for consumer in self._consumers)
+
     def start(self) -> None:
         """Subscribe and start working."""
         self._context.claims.start()

@@ -181,9 +181,7 @@ def on_refusal(refused: Refused, job: Job | None) -> Ack | Defer | DeadLetter:
 def on_rejection(error: MessageRejected) -> DeadLetter:
     """Decide on a message that nobody can process."""
     said = error.detail[:MAX_ERROR]
-    return DeadLetter(
-        Failure(error=said, error_type=type(error).__name__, unprocessable=True)
-    )
+    return DeadLetter(Failure(error=said, error_type=type(error).__name__, unprocessable=True))
 
 
 def outcome(claim: Claim, disposition: Disposition) -> Outcome:

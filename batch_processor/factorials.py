@@ -11,7 +11,8 @@ from aimq.factorial import preview
 from aimq.factorial_pool import FactorialPool
 from aimq.files import FileStore
 from aimq.files.keys import digits_key
-from batch_processor.work import Ack, Work
+from batch_processor.disposition import Ack
+from batch_processor.work import Work
 
 #: Longest result kept in the job's record, in digits (bytes).
 INLINE: Final = 64 * 1024

@@ -9,7 +9,8 @@ import msgspec
 
 from aimq.errors import AimqError, ClientError, FieldError, Invalid, TooLarge
 from aimq.ml_client.blocking import MlClient
-from batch_processor.work import Ack, Result, Work
+from batch_processor.disposition import Ack
+from batch_processor.work import Result, Work
 
 #: Most records of one request.
 MAX_RECORDS: Final = 256

@@ -34,7 +34,7 @@ class ReadWriteLock:
 
     @contextmanager
     def exclusive(self, *, wait: bool = True) -> Iterator[bool]:
-        """Hold the lock alone. Yields False, without the lock, if it is in use and `wait` is off."""
+        """Hold the lock alone. Yields False, without it, if `wait` is off and it is in use."""
         with self._changed:
             self._waiting += 1
             held = self._changed.wait_for(self._is_free, None if wait else 0.0)

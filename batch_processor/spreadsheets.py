@@ -13,9 +13,10 @@ from aimq.files import FileStore
 from aimq.files.keys import result_key, upload_key
 from aimq.ml_client.blocking import MlClient
 from aimq.settings import Settings
-from batch_processor.work import Ack, Work
+from aimq.workbook import WorkbookReader, write_workbook
+from batch_processor.disposition import Ack
 from batch_processor.scoring import Progress, score
-from batch_processor.workbook import read_workbook, write_workbook
+from batch_processor.work import Work
 
 #: Shortest time between two stored progress reports, in seconds.
 REPORT_SECONDS: Final = 0.25
@@ -27,8 +28,11 @@ class SpreadsheetHandler:
     Scored twice, an upload has one and the same result file.
     """
 
-    def __init__(self, files: FileStore, client: MlClient, settings: Settings) -> None:
-        self._files, self._client, self._settings = files, client, settings
+    def __init__(
+        self, files: FileStore, client: MlClient, reader: WorkbookReader, settings: Settings
+    ) -> None:
+        self._files, self._client = files, client
+        self._reader, self._settings = reader, settings
 
     def __call__(self, work: Work) -> Ack:
         """Score the upload of a job and store the result. Raises `AimqError` and `Stopped`."""
@@ -36,11 +40,7 @@ class SpreadsheetHandler:
         schema = self._client.schema()  # before the long reading: it may be away
         try:
             with self._files.local_copy(upload_key(job_id)) as path:
-                sheet = read_workbook(
-                    path,
-                    max_rows=self._settings.max_rows,
-                    max_unpacked_mb=self._settings.max_unpacked_mb,
-                )
+                sheet = self._reader.read(path, self._settings.max_rows)
         except NotFound as exc:
             raise WorkbookError("The uploaded file is gone. Upload it again.") from exc
         work.check()

@@ -26,8 +26,9 @@ from aimq.jobs.port import JobStore
 from aimq.settings import Settings
 from aimq.webhooks.address import check_url
 from aimq.webhooks.signature import signed_headers
+from batch_processor.disposition import Ack, Defer
 from batch_processor.guarded_network import GuardedNetwork
-from batch_processor.work import Ack, Defer, Work
+from batch_processor.work import Work
 
 #: Time until the next look at a task that is not final yet, in seconds.
 _LOOK_SECONDS: Final = 2.0

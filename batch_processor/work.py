@@ -18,9 +18,7 @@ from batch_processor.disposition import Ack, Defer, Stopped
 class Work:
     """A message in hand: its delivery, and the claim of the job that it names. Thread-safe."""
 
-    def __init__(
-        self, delivery: Delivery, message: Message, claim: Claim, store: JobStore
-    ) -> None:
+    def __init__(self, delivery: Delivery, message: Message, claim: Claim, store: JobStore) -> None:
         self.delivery = delivery
         self.message = message
         self.claim = claim
