@@ -13,17 +13,17 @@ from ml_service.app import create_app
 
 RECORD = {
     "model_group": "A",
-    "model": "Corsa",
+    "model": 180,
     "kilometers": 60_000,
-    "fuel_type": "petrol",
-    "gear_type": "manual",
-    "vehicle_type": "sedan",
+    "fuel_type": "Gasoline",
+    "gear_type": "Manual",
+    "vehicle_type": "Sedan Car",
     "age_in_months": 48,
-    "color": "blue",
-    "line": "base",
-    "doors": 5,
-    "seats": 5,
-    "climate": "manual",
+    "color": "Blue",
+    "line": "Standard",
+    "doors": "4 to 5",
+    "seats": "4 to 5",
+    "climate": "Air Conditioning",
 }
 
 
