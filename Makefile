@@ -40,6 +40,13 @@ test: $(VENV)/.dev services ## Run every test, with coverage
 test-quick: $(VENV)/.dev ## Run the tests that start nothing heavy
 	@$(PY) -m pytest -q -m "not slow and not rabbitmq and not redis"
 
+compose-up: ## Write .env with random secrets once, build the image, start everything (needs Docker)
+	@deploy/env
+	@docker compose up --build --detach
+	@echo "Waiting for http://127.0.0.1:8080/health/ready (models are trained the first time)"
+	@for n in $$(seq 150); do curl -sf -o /dev/null http://127.0.0.1:8080/health/ready && exit 0; sleep 2; done; \
+		docker compose ps; echo "Not ready after 5 minutes; look at: docker compose logs" >&2; exit 1
+
 test-compose: $(VENV)/.dev ## Build the image, run the compose file, score the sample (needs Docker)
 	@$(PY) -m pytest -q -p no:cacheprovider tests/deploy/compose_run.py
 

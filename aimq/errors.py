@@ -25,7 +25,7 @@
     │   ├── MlUnavailable      the ML service cannot be reached            503
     │   ├── WebhookFailed      a webhook's receiver did not take it        503
     │   ├── WorkerDied         the process of a computation died           503
-    │   └── ModelMissing       a runtime has lost the model; stored anew   503
+    │   └── ModelMissing       a runtime has lost the model; stored again  503
     ├── ModelRefused           a model file that must not be served        500
     ├── MessageRejected        a message nobody can process                422
     └── InternalError          a bug of ours                               500

@@ -32,6 +32,7 @@ from aimq.jobs.port import JobStore
 from aimq.messages import Kind
 from aimq.ml_client.blocking import MlClient
 from aimq.settings import Settings
+from aimq.workbook import WorkbookReader
 from batch_processor.alone import SharedLock
 from batch_processor.factorial import FactorialWorker
 from batch_processor.handler import Handler, OneByOne
@@ -75,8 +76,11 @@ def run(settings: Settings, queues: Sequence[str] = WORK_QUEUES) -> int:
         calculators = stack.enter_context(
             closing(FactorialPool(settings.concurrency, settings.task_seconds))
         )
+        reader = stack.enter_context(
+            closing(WorkbookReader(settings.max_unpacked_mb, settings.concurrency))
+        )
         handlers: dict[Kind, Handler] = {
-            Kind.SPREADSHEET: OneByOne(SpreadsheetScorer(files, client, settings)),
+            Kind.SPREADSHEET: OneByOne(SpreadsheetScorer(files, client, reader, settings)),
             Kind.PREDICTION: RecordScorer(client),
             Kind.FACTORIAL: OneByOne(FactorialWorker(files, calculators)),
             Kind.WEBHOOK: OneByOne(WebhookSender(store, settings)),

@@ -1,6 +1,6 @@
 """Scores a spreadsheet: match columns, validate by column, predict in large batches, assemble.
 
-No I/O of its own: the workbook is read and written by `batch_processor.workbook`, the predictions
+No I/O of its own: the workbook is read and written by `aimq.workbook`, the predictions
 come from a `Predictor`.
 """
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from aimq.errors import FieldError, MlUnavailable, WorkbookError
 from aimq.ml_client.blocking import Scored
 from aimq.schema import Columns, Schema, match_columns, read_columns
-from batch_processor.workbook import Sheet
+from aimq.workbook import Sheet
 
 #: Longest text of the ``error`` column, in characters.
 MAX_ERROR: Final = 1_000

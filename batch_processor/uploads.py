@@ -12,9 +12,9 @@ from aimq.errors import NotFound, WorkbookError
 from aimq.files import FileStore
 from aimq.ml_client.blocking import MlClient
 from aimq.settings import Settings
+from aimq.workbook import WorkbookReader, write_workbook
 from batch_processor.handler import Success, Work
 from batch_processor.spreadsheet import Progress, score
-from batch_processor.workbook import read_workbook, write_workbook
 
 #: Shortest time between two stored progress reports, in seconds.
 REPORT_SECONDS: Final = 0.25
@@ -33,8 +33,11 @@ def result_key(job_id: str) -> str:
 class SpreadsheetScorer:
     """Scores one upload at a time per thread. Doing it twice gives the same result file once."""
 
-    def __init__(self, files: FileStore, client: MlClient, settings: Settings) -> None:
-        self._files, self._client, self._settings = files, client, settings
+    def __init__(
+        self, files: FileStore, client: MlClient, reader: WorkbookReader, settings: Settings
+    ) -> None:
+        self._files, self._client = files, client
+        self._reader, self._settings = reader, settings
 
     def __call__(self, work: Work) -> Success:
         """Score the upload of a job and store the result; raises `AimqError` and `Stopped`."""
@@ -42,11 +45,7 @@ class SpreadsheetScorer:
         schema = self._client.schema()  # before the long reading: it may be away
         try:
             with self._files.local_copy(upload_key(job_id)) as path:
-                sheet = read_workbook(
-                    path,
-                    max_rows=self._settings.max_rows,
-                    max_unpacked_mb=self._settings.max_unpacked_mb,
-                )
+                sheet = self._reader.read(path, self._settings.max_rows)
         except NotFound as exc:
             raise WorkbookError("The uploaded file is gone. Upload it again.") from exc
         work.check()

@@ -21,6 +21,7 @@ from aimq.messages import Kind, Message
 from aimq.ml_client.blocking import MlClient
 from aimq.settings import load_settings
 from aimq.webhooks.signature import is_genuine
+from aimq.workbook import WorkbookReader
 from batch_processor.app import _workshop
 from batch_processor.factorial import FactorialWorker
 from batch_processor.handler import OneByOne
@@ -85,12 +86,15 @@ class Plant:
         self.broker, self.store = connect_broker(settings), connect_store(settings)
         self.files = connect_files(settings)
         self.client = MlClient(settings)
+        self.reader = WorkbookReader(settings.max_unpacked_mb)
         self.calculators = FactorialPool(settings.concurrency, settings.task_seconds)
         self.processor = None
 
     def start(self, queues=WORK_QUEUES):
         handlers = {
-            Kind.SPREADSHEET: OneByOne(SpreadsheetScorer(self.files, self.client, self.settings)),
+            Kind.SPREADSHEET: OneByOne(
+                SpreadsheetScorer(self.files, self.client, self.reader, self.settings)
+            ),
             Kind.PREDICTION: RecordScorer(self.client),
             Kind.FACTORIAL: OneByOne(FactorialWorker(self.files, self.calculators)),
             Kind.WEBHOOK: OneByOne(WebhookSender(self.store, self.settings)),

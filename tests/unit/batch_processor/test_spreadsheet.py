@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from aimq.errors import MlUnavailable, WorkbookError
 from aimq.ml_client.blocking import Scored
 from aimq.schema import load_schema
+from aimq.workbook import Sheet
 from batch_processor.spreadsheet import MAX_ERROR, Progress, score
-from batch_processor.workbook import Sheet
 from etl.generate import generate
 from tests.ml_stand_in import SCHEMA_FILE, prices
 

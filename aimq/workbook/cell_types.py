@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_processor.workbook.sheet import labelled, plain
+from aimq.workbook.sheet import labelled, plain
 
 _Convert = Callable[[pa.Array], "pd.Series[Any]"]
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rustpy_xlsxwriter import write_worksheet
 
-from interface import xlsx
-from interface.xlsx import Damaged, FirstRows, Package
-from tests.unit.interface.workbooks import cell, package, row, sheet
+from aimq.workbook import header
+from aimq.workbook.header import Damaged, FirstRows, Package
+from tests.unit.workbook.workbooks import cell, package, row, sheet
 
 HEADER = ["group", "kilometers", "fuel"]
 
@@ -106,13 +106,13 @@ def test_a_chart_sheet_in_front_is_passed_over():
 
 
 def test_a_header_beyond_the_bound_is_left_open(monkeypatch):
-    monkeypatch.setattr(xlsx, "MAX_SCANNED", 2000)
+    monkeypatch.setattr(header, "MAX_SCANNED", 2000)
 
     assert first_rows(package("<row/>" * 1000 + row(*HEADER))) == FirstRows(None, has_data=None)
 
 
 def test_a_shared_string_beyond_the_bound_is_left_open(monkeypatch):
-    monkeypatch.setattr(xlsx, "MAX_SCANNED", 2000)
+    monkeypatch.setattr(header, "MAX_SCANNED", 2000)
     rows = '<row><c t="s"><v>999</v></c></row>' + row("A")
 
     found = first_rows(package(rows, "<si><t>x</t></si>" * 1000))
@@ -169,7 +169,7 @@ def test_bytes_changed_anywhere_never_raise_anything_else():
 
 
 def test_a_directory_over_the_bound_is_refused_unread(monkeypatch):
-    monkeypatch.setattr(xlsx, "MAX_DIRECTORY", 70_000)
+    monkeypatch.setattr(header, "MAX_DIRECTORY", 70_000)
     many = {f"part{number:04}": "" for number in range(2000)}
 
     with pytest.raises(Damaged, match="directory"):

@@ -1,7 +1,7 @@
 """Reads the first visible sheet of an .xlsx, every cell as what it is: text stays text.
 
 Columns whose cells are all alike are read in one pass; a sheet that mixes types within a column,
-or has error cells, is read by `batch_processor.workbook.mixed`.
+or has error cells, is read by `aimq.workbook.cell_types`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import fastexcel
 import pandas as pd
 
 from aimq.errors import WorkbookError
-from batch_processor.workbook.bounds import check_bounds
-from batch_processor.workbook.mixed import read_mixed
-from batch_processor.workbook.sheet import Sheet, labelled, plain
+from aimq.workbook.cell_types import read_mixed
+from aimq.workbook.sheet import Sheet, labelled, plain
+from aimq.workbook.zip_limits import check_bounds
 
 #: Names that the reader gives to columns with a blank or a duplicate header.
 _MADE_UP: Final = re.compile(r"^__UNNAMED__\d+$|_\d+$")

@@ -37,6 +37,19 @@ _NEAR_ROWS: Final = 99_999
 _RESAVE = "Open it in Excel and save it as .xlsx (Excel Workbook)"
 
 
+def unpacked_size(path: Path) -> int:
+    """Return the bytes of all parts of a workbook once unpacked, as its directory has it.
+
+    Raises:
+        WorkbookError: the file is no zip.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(info.file_size for info in archive.infolist())
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as exc:
+        raise WorkbookError(f"The file is damaged or incomplete ({exc}). Upload it again.") from exc
+
+
 def check_bounds(path: Path, max_unpacked_mb: int) -> None:
     """Refuse a file that is no .xlsx, is damaged, or is too large once unpacked.
 

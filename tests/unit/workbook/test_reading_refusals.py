@@ -8,7 +8,7 @@ import openpyxl
 import pytest
 
 from aimq.errors import WorkbookError
-from batch_processor.workbook import read_workbook
+from aimq.workbook.reading import read_workbook
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch_processor.workbook import Sheet, read_workbook, write_workbook
+from aimq.workbook import Sheet, write_workbook
+from aimq.workbook.reading import read_workbook
 
 D = dt.datetime
 

@@ -15,8 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import rustpy_xlsxwriter as xlsx
 
-from batch_processor.workbook.integers import copy_with_integers
-from batch_processor.workbook.sheet import Sheet
+from aimq.workbook.integers import copy_with_integers
+from aimq.workbook.sheet import Sheet
 
 #: Excel's limit, in characters.
 MAX_TEXT: Final = 32_767
