@@ -42,7 +42,7 @@ async def client(server, trained_models):
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://ml") as client,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
     ):
         async with asyncio.timeout(30):
             while (await client.get("/health/ready")).status_code != 200:
