@@ -103,7 +103,6 @@ async def _result(context: Context, job: Job) -> Response:
         "Content-Disposition": content_disposition(result_name(job.filename)),
         "Content-Length": str(size),
         "Cache-Control": "private, no-store",
-        "X-Content-Type-Options": "nosniff",
     }
     return StreamingResponse(_chunks(context, file), media_type=XLSX, headers=headers)
 
