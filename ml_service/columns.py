@@ -5,6 +5,7 @@ Everything here blocks: run it in a thread.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,12 +32,12 @@ class Scored:
     Attributes:
         values: float64 (n,), undefined where `errors` says something.
         errors: object (n,), why a row has no prediction, or None.
-        served_by: runtimes that answered, sorted; empty when no row was valid.
+        served: rows that each runtime predicted; empty when no row was valid.
     """
 
     values: NDArray[np.float64]
     errors: NDArray[np.object_]
-    served_by: tuple[str, ...]
+    served: Counter[str]
 
 
 def score(version: Version, way: str, frame: pd.DataFrame) -> Scored:
@@ -48,7 +49,7 @@ def score(version: Version, way: str, frame: pd.DataFrame) -> Scored:
     columns = read_columns(version.schema, frame)
     errors, valid = columns.errors, columns.valid
     values = np.zeros(len(frame), dtype=np.float64)
-    served: set[str] = set()
+    served: Counter[str] = Counter()
     for index, group in enumerate(version.schema.groups):
         rows = valid & (columns.groups == index)
         if not rows.any():
@@ -59,10 +60,10 @@ def score(version: Version, way: str, frame: pd.DataFrame) -> Scored:
             continue
         chosen: Any = slice(None) if rows.all() else rows
         answer = group_model.ask(columns.matrix(chosen))
-        served.add(answer.served_by)
+        served[answer.served_by] += len(answer.values)
         values[chosen] = shortest_doubles(answer.values)
     errors[~np.isfinite(values)] = NOT_FINITE
-    return Scored(values, errors, tuple(sorted(served)))
+    return Scored(values, errors, served)
 
 
 def read_stream(body: bytes, version: Version, max_rows: int) -> pd.DataFrame:
