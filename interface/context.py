@@ -60,23 +60,3 @@ class Context:
         self.workbooks.close()
         self.workbook_threads.close()
         self.baseline.close()
-
-
-def upload_key(job_id: str) -> str:
-    """Return the file key of a job's upload."""
-    return f"uploads/{job_id}.xlsx"
-
-
-def result_key(job_id: str) -> str:
-    """Return the file key of a job's result."""
-    return f"results/{job_id}.xlsx"
-
-
-def digits_key(job_id: str) -> str:
-    """Return the file key of a factorial too long for the job's record."""
-    return f"results/{job_id}.txt"
-
-
-def file_keys(job_id: str) -> tuple[str, ...]:
-    """Return every key under which a job of whatever kind may have a file."""
-    return upload_key(job_id), result_key(job_id), digits_key(job_id)

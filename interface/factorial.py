@@ -32,12 +32,13 @@ from aimq.errors import (
     Unauthorized,
 )
 from aimq.factorial import preview
+from aimq.files.keys import digits_key
 from aimq.http import problems as problem_documents
 from aimq.jobs.job import Job, Status
 from aimq.jobs.port import Outcome, Refusal, Refused
 from aimq.messages import Kind
 from interface import comeback, jobs
-from interface.context import Context, digits_key
+from interface.context import Context
 from interface.openapi import UPDATE, problems
 from interface.predictions import read_body
 

@@ -23,10 +23,11 @@ from aimq.errors import (
     TooLarge,
     TransientError,
 )
+from aimq.files.keys import upload_key
 from aimq.jobs.job import Job
 from aimq.messages import Kind
 from aimq.workbook import check_columns
-from interface.context import Context, upload_key
+from interface.context import Context
 from interface.filenames import display_name
 from interface.openapi import UPLOAD, problems
 

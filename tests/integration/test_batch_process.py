@@ -17,6 +17,7 @@ import pytest
 from aimq.broker.connect import connect_broker
 from aimq.broker.topology import UPLOADS
 from aimq.files.connect import connect_files
+from aimq.files.keys import result_key, upload_key
 from aimq.jobs.connect import connect_store
 from aimq.jobs.job import Job, Status
 from aimq.messages import Kind, Message
@@ -24,7 +25,6 @@ from aimq.schema import load_schema
 from aimq.settings import Settings, load_settings
 from aimq.workbook import Sheet, write_workbook
 from aimq.workbook.reading import read_workbook
-from batch_processor.uploads import result_key, upload_key
 from tests.ml_stand_in import SCHEMA_FILE, Fault, ml_stand_in, prices
 from tests.system import ROOT, constants, free_ports
 

@@ -18,12 +18,12 @@ import uvicorn
 import websockets
 
 from aimq.files import connect_files
+from aimq.files.keys import result_key
 from aimq.jobs.job import Status
 from aimq.jobs.port import Outcome
 from aimq.ml_client.relay import MlRelay
 from aimq.settings import Settings
 from interface.app import create_app
-from interface.context import result_key
 from tests.integration.interface.stub_ml import COLUMNS, StubMl
 from tests.system import PATIENCE, environment, wait_ready
 

@@ -10,7 +10,7 @@ from aimq.errors import MlUnavailable, WorkbookError
 from aimq.ml_client.blocking import Scored
 from aimq.schema import load_schema
 from aimq.workbook import Sheet
-from batch_processor.spreadsheet import MAX_ERROR, Progress, score
+from batch_processor.scoring import MAX_ERROR, Progress, score
 from etl.generate import generate
 from tests.ml_stand_in import SCHEMA_FILE, prices
 
@@ -159,7 +159,7 @@ def test_rows_as_the_generator_makes_them_all_get_a_price_or_an_error():
     assert 0 < scored.progress.rows_failed < len(CLEAN) / 2
 
 
-def test_a_job_is_scored_anew_when_new_models_come_into_service_meanwhile():
+def test_a_job_is_scored_again_when_new_models_come_into_service_meanwhile():
     predictor, frame = Arithmetic(versions=["v1", "v2"]), valid_rows(200)
     predictor._versions += ["v2", "v2"]
     scored = run(frame, predictor)

@@ -1,4 +1,4 @@
-"""Handles an upload: file store to workbook to predictions to file store."""
+"""Works on uploads: file store to workbook to predictions to file store."""
 
 from __future__ import annotations
 
@@ -10,28 +10,23 @@ from typing import Final
 
 from aimq.errors import NotFound, WorkbookError
 from aimq.files import FileStore
+from aimq.files.keys import result_key, upload_key
 from aimq.ml_client.blocking import MlClient
 from aimq.settings import Settings
 from aimq.workbook import WorkbookReader, write_workbook
-from batch_processor.handler import Success, Work
-from batch_processor.spreadsheet import Progress, score
+from batch_processor.disposition import Ack
+from batch_processor.scoring import Progress, score
+from batch_processor.work import Work
 
 #: Shortest time between two stored progress reports, in seconds.
 REPORT_SECONDS: Final = 0.25
 
 
-def upload_key(job_id: str) -> str:
-    """Return the file store's key of what was uploaded."""
-    return f"uploads/{job_id}.xlsx"
+class SpreadsheetHandler:
+    """Scores one upload at a time per thread. Thread-safe.
 
-
-def result_key(job_id: str) -> str:
-    """Return the file store's key of the scored spreadsheet."""
-    return f"results/{job_id}.xlsx"
-
-
-class SpreadsheetScorer:
-    """Scores one upload at a time per thread. Doing it twice gives the same result file once."""
+    Scored twice, an upload has one and the same result file.
+    """
 
     def __init__(
         self, files: FileStore, client: MlClient, reader: WorkbookReader, settings: Settings
@@ -39,8 +34,8 @@ class SpreadsheetScorer:
         self._files, self._client = files, client
         self._reader, self._settings = reader, settings
 
-    def __call__(self, work: Work) -> Success:
-        """Score the upload of a job and store the result; raises `AimqError` and `Stopped`."""
+    def __call__(self, work: Work) -> Ack:
+        """Score the upload of a job and store the result. Raises `AimqError` and `Stopped`."""
         job_id = work.job.job_id
         schema = self._client.schema()  # before the long reading: it may be away
         try:
@@ -61,7 +56,7 @@ class SpreadsheetScorer:
             stream.seek(0)
             work.check()
             self._files.put(result_key(job_id), stream)
-        return Success(model_versions=scored.model_versions, counts=asdict(scored.progress))
+        return Ack(model_versions=scored.model_versions, counts=asdict(scored.progress))
 
 
 def _throttled(work: Work, clock: Callable[[], float]) -> Callable[[Progress], None]:
