@@ -21,14 +21,14 @@ from aimq.messages import Kind, Message
 from aimq.ml_client.blocking import MlClient
 from aimq.settings import load_settings
 from aimq.webhooks.signature import is_genuine
-from batch_processor.app import _workshop
-from batch_processor.factorial import FactorialWorker
-from batch_processor.handler import OneByOne
-from batch_processor.predictions import RecordScorer
-from batch_processor.processor import Processor
-from batch_processor.stations import stations
-from batch_processor.uploads import SpreadsheetScorer
-from batch_processor.webhooks import WebhookSender, announcement
+from aimq.workbook import WorkbookReader
+from batch_processor.app import consumer_context
+from batch_processor.consumers import Consumers, consumer_configs
+from batch_processor.factorials import FactorialHandler
+from batch_processor.predictions import PredictionHandler
+from batch_processor.spreadsheets import SpreadsheetHandler
+from batch_processor.webhooks import WebhookHandler
+from batch_processor.work import one_by_one, webhook_job
 from tests.job_changes import PATIENCE, until
 from tests.ml_stand_in import Fault, ml_stand_in
 
@@ -85,21 +85,25 @@ class Plant:
         self.broker, self.store = connect_broker(settings), connect_store(settings)
         self.files = connect_files(settings)
         self.client = MlClient(settings)
-        self.calculators = FactorialPool(settings.concurrency, settings.task_seconds)
-        self.processor = None
+        self.reader = WorkbookReader(settings.max_unpacked_mb)
+        self.pool = FactorialPool(settings.concurrency, settings.task_seconds)
+        self.consumers = None
 
     def start(self, queues=WORK_QUEUES):
         handlers = {
-            Kind.SPREADSHEET: OneByOne(SpreadsheetScorer(self.files, self.client, self.settings)),
-            Kind.PREDICTION: RecordScorer(self.client),
-            Kind.FACTORIAL: OneByOne(FactorialWorker(self.files, self.calculators)),
-            Kind.WEBHOOK: OneByOne(WebhookSender(self.store, self.settings)),
+            Kind.SPREADSHEET: one_by_one(
+                SpreadsheetHandler(self.files, self.client, self.reader, self.settings)
+            ),
+            Kind.PREDICTION: PredictionHandler(self.client, self.settings.max_body_kb * 512),
+            Kind.FACTORIAL: one_by_one(FactorialHandler(self.files, self.pool)),
+            Kind.WEBHOOK: one_by_one(WebhookHandler(self.store, self.settings)),
         }
-        shop = _workshop(self.settings, self.store, self.broker, handlers)
-        self.processor = Processor(
-            self.broker, shop, stations(self.settings, shop, handlers, queues)
+        self.consumers = Consumers(
+            self.broker,
+            consumer_context(self.settings, self.store, self.broker),
+            consumer_configs(self.settings, handlers, queues),
         )
-        self.processor.start()
+        self.consumers.start()
 
     def submit(self, *jobs):
         self.store.create(jobs)
@@ -131,9 +135,9 @@ class Plant:
         return self.broker.dead_letters(queue)
 
     def close(self):
-        if self.processor:
-            self.processor.stop(5.0)
-        self.calculators.close()
+        if self.consumers:
+            self.consumers.stop(5.0)
+        self.pool.close()
         self.client.close()
         self.broker.close()
         self.store.close()
@@ -251,8 +255,8 @@ def test_a_cancel_stops_the_computation(make):
     plant = make(concurrency=1)
     [slow] = plant.factorial(900_000)
     plant.start()
-    plant.until(lambda: plant.calculators._busy)
-    (child,) = plant.calculators._busy
+    plant.until(lambda: plant.pool._busy)
+    (child,) = plant.pool._busy
     plant.store.cancel(slow)
     [quick] = plant.factorial(5)
     assert plant.finished(quick)[0].status is Status.DONE
@@ -276,10 +280,10 @@ def test_a_process_that_keeps_dying_fails_its_task_and_no_other(make):
     [poison] = plant.factorial(900_000)
     plant.start()
     for _ in range(2):
-        plant.until(lambda: plant.calculators._busy)
-        (child,) = plant.calculators._busy
+        plant.until(lambda: plant.pool._busy)
+        (child,) = plant.pool._busy
         child.kill()
-        plant.until(lambda child=child: child not in plant.calculators._busy)
+        plant.until(lambda child=child: child not in plant.pool._busy)
     [quick] = plant.factorial(5)
     failed, done = plant.finished(poison, quick)
     assert done.status is Status.DONE
@@ -291,9 +295,9 @@ def test_a_stop_hands_a_long_task_back_and_another_worker_does_it(make):
     first = make(factorial_max=10**6)
     [slow] = first.factorial(150_000)
     first.start()
-    first.until(lambda: first.calculators._busy)
-    first.processor.stop(0.2)
-    first.processor = None
+    first.until(lambda: first.pool._busy)
+    first.consumers.stop(0.2)
+    first.consumers = None
     assert first.store.get(slow).status in {Status.QUEUED, Status.DONE}
     second = make()
     second.start()
@@ -383,7 +387,7 @@ class TestWebhooks:
         plant = make()
         task = Job(kind=Kind.PREDICTION, callback_url=receiver.url, input=b"{}")
         plant.store.create([task])
-        left_over = announcement(task)
+        left_over = webhook_job(task)
         plant.submit(left_over)
         plant.start([WEBHOOKS])
         plant.until(lambda: plant.store.get(left_over.job_id).attempts)
@@ -394,7 +398,7 @@ class TestWebhooks:
 
     def test_of_a_deleted_task_nothing_is_told(self, make, receiver):
         plant = make()
-        gone = announcement(Job(kind=Kind.PREDICTION, callback_url=receiver.url))
+        gone = webhook_job(Job(kind=Kind.PREDICTION, callback_url=receiver.url))
         plant.submit(gone)
         plant.start([WEBHOOKS])
         assert plant.finished(gone.job_id)[0].status is Status.DONE

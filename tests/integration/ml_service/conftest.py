@@ -23,7 +23,9 @@ class Service(httpx.AsyncClient):
     """A client of a service that runs in this process."""
 
     def __init__(self, app: MlService) -> None:
-        super().__init__(transport=httpx.ASGITransport(app), base_url="http://ml", timeout=60)
+        super().__init__(
+            transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=60
+        )
         self.app = app
 
     async def ready(self) -> None:

@@ -148,7 +148,7 @@ def test_a_table_of_ones_own_takes_the_same_way(ending: str, tmp_path: Path):
     assert "South End.onnx" in manifest.files
     text = shown.getvalue()
     assert "Group North: 5 trees trained" in text
-    assert "repaired: wrong case" in text
+    assert "repaired: category spelled otherwise" in text
     assert f"Published {tmp_path / 'models' / 'houses' / manifest.version}" in text
     assert "AIMQ_MODEL_NAME=houses" in text
 

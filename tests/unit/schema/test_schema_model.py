@@ -9,7 +9,7 @@ import tomli_w
 from aimq.errors import Invalid, ModelRefused
 from aimq.schema import load_schema
 from aimq.schema.jsonschema import example, record_schema
-from aimq.schema.model import parse_schema
+from aimq.schema.model import category_number, parse_schema
 from aimq.schema.records import RecordEncoder
 from etl.pipeline import SCHEMAS
 
@@ -70,6 +70,41 @@ def test_json_schema_names_every_field_with_its_range_or_categories():
     assert list(described["properties"]) == FIELDS == described["required"]
     assert described["properties"]["kilometers"]["maximum"] == 500_000
     assert "Diesel" in described["properties"]["fuel_type"]["enum"]
+
+
+def test_a_category_named_by_a_number_is_documented_as_text_and_as_the_number():
+    properties = record_schema(load_schema(SCHEMAS / "used_cars.toml"))["properties"]
+    assert {"180", 180, "500", 500} <= set(properties["model"]["enum"])
+    assert properties["model"]["type"] == ["string", "number"]
+    assert properties["doors"]["type"] == "string"
+
+
+def test_every_documented_value_of_a_category_is_accepted():
+    schema = load_schema(SCHEMAS / "used_cars.toml")
+    encoder, record = RecordEncoder(schema), example(schema)
+    (model,) = (feature for feature in schema.features if feature.name == "model")
+    for value in record_schema(schema)["properties"]["model"]["enum"]:
+        (group,) = (name for name, known in model.by_group.items() if str(value) in known)
+        assert encoder.encode({**record, "model_group": group, "model": value}).group == group
+
+
+def test_the_call_of_the_public_contract_is_a_record_of_the_default_schema():
+    record = {
+        "model_group": "A", "model": 180, "kilometers": 5000, "fuel_type": "Diesel",
+        "gear_type": "Manual", "vehicle_type": "Sedan Car", "age_in_months": 12, "color": "Black",
+        "line": "Sportline", "doors": "4 to 5", "seats": "1 to 3", "climate": "Air Conditioning",
+    }  # fmt: skip
+    schema = load_schema(SCHEMAS / "used_cars.toml")
+    assert RecordEncoder(schema).encode(record).group == "A"
+
+
+@pytest.mark.parametrize(
+    ("category", "number"),
+    [("180", 180), ("1.5", 1.5), ("-7", -7), ("007", None), ("1_0", None), ("nan", None),
+     ("inf", None), ("1e400", None), ("Diesel", None), ("180.0", None), ("٣", None)],
+)  # fmt: skip
+def test_a_number_is_named_by_its_shortest_text_alone(category: str, number: float | None):
+    assert category_number(category) == number
 
 
 def test_the_source_of_a_schema_builds_the_same_schema_again(tmp_path: Path):
