@@ -84,7 +84,7 @@ class Admission(Collector):
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
-        """Do not count a request while it waits for, or runs in, a thread, whose pool is bounded."""
+        """Do not count a request while it waits for, or runs in, a thread of a bounded pool."""
         self.in_flight -= 1
         try:
             yield

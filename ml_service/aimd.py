@@ -54,7 +54,7 @@ class Aimd:
     """
 
     lag: float
-    least: Limits = Limits(in_flight=16, share=0.05)
+    least: Limits = Limits(in_flight=32, share=0.05)
     most: Limits = Limits(in_flight=512, share=1.0)
     start: Limits = Limits(in_flight=128, share=1.0)
     step: int = 1

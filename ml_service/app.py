@@ -132,10 +132,10 @@ def _predictions(parts: Parts) -> list[AsgiRoute]:
         """Predict with the pickle, loaded from disk at every request: the slow baseline."""
 
     routes = []
-    for way, documented in ((ONNX, predict_onnx), (PICKLE, predict_pickle)):
-        path = f"/predict/{way}"
+    for model_format, documented in ((ONNX, predict_onnx), (PICKLE, predict_pickle)):
+        path = f"/predict/{model_format}"
         answer = Predict(
-            way,
+            model_format,
             parts.catalogue,
             parts.admission,
             parts.threads,

@@ -63,10 +63,10 @@ class ServiceMetrics(Collector):
         """Count an answer that was given before any route was asked."""
         self._by_path.get(scope["path"], self._elsewhere).refused(status)
 
-    def predicted(self, way: str, rows: Mapping[str, int]) -> None:
+    def predicted(self, endpoint: str, rows: Mapping[str, int]) -> None:
         """Count rows that have got a prediction, by the runtime that answered."""
         for runtime, count in rows.items():
-            self.rows[way, runtime] += count
+            self.rows[endpoint, runtime] += count
 
     def collect(self) -> Iterable[Metric]:
         """Return the samples; called at each scrape."""
@@ -83,8 +83,8 @@ class ServiceMetrics(Collector):
             for status, count in stats.statuses.items():
                 requests.add_metric([stats.route, str(status)], count)
             latency.add_metric([stats.route], _cumulative(stats.buckets), stats.seconds)
-        for (way, runtime), count in self.rows.items():
-            rows.add_metric([way, runtime], count)
+        for (endpoint, runtime), count in self.rows.items():
+            rows.add_metric([endpoint, runtime], count)
         return [requests, latency, rows]
 
 

@@ -38,14 +38,14 @@ def describe(version: Version, catalogue: Catalogue) -> dict[str, Any]:
     groups = {}
     for group in version.schema.groups:
         models = {
-            way: {
+            model_format: {
                 "file": by_group[group].file.path.name,
                 "sha256": by_group[group].file.sha256,
                 "bytes": by_group[group].bytes,
                 "runtime": by_group[group].runtime,
                 "inline_rows": by_group[group].inline_rows,
             }
-            for way, by_group in version.models.items()
+            for model_format, by_group in version.models.items()
             if group in by_group
         }
         groups[group] = {
@@ -73,7 +73,7 @@ def routes(catalogue: Catalogue, limited: Limited) -> APIRouter:
     @router.get("/models", responses=documented(401, 429, 503), response_model=None)
     @limited
     async def models(request: Request) -> Response:  # noqa: ARG001 # the limiter needs it
-        """Return what is served: groups, digests, metrics, the schema; what was refused, and why."""
+        """Return what is served: groups, digests, metrics, schema; what was refused, and why."""
         return _json(describe(catalogue.current, catalogue))
 
     @router.post(

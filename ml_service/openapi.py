@@ -96,9 +96,7 @@ def schemas(schema: Schema | None) -> Document:
     Args:
         schema: of the version in service; None while there is none.
     """
-    _, tensors = msgspec.json.schema_components(
-        [InferRequest, InferResponse], ref_template=_NAMED
-    )
+    _, tensors = msgspec.json.schema_components([InferRequest, InferResponse], ref_template=_NAMED)
     errors = {"type": "array", "items": {"type": "object"}}
     return {
         **tensors,

@@ -1,4 +1,4 @@
-"""``POST /predict/<way>``: one record, a list of records, or an Arrow stream."""
+"""``POST /predict/onnx`` and ``/predict/pickle``: a record, a list of records, an Arrow stream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ml_service import columns, records
 from ml_service.admission import Admission
 from ml_service.catalogue import Catalogue
 from ml_service.metrics import ServiceMetrics
-from ml_service.runtimes.port import Answer, Matrix
+from ml_service.runtimes.port import Matrix, Predictions
 from ml_service.version import GroupModel, Version
 
 JSON: Final = "application/json"
@@ -58,17 +58,17 @@ class BodyBudget:
 
 
 class Predict:
-    """Answers one way of asking. Belongs to the event loop.
+    """Answers requests for the models of one format. Belongs to the event loop.
 
     Args:
-        way: which models are asked: `ONNX` or `PICKLE`.
+        model_format: `ONNX` or `PICKLE`.
         threads: where everything runs that would hold the event loop up.
-        budget: bytes of Arrow streams held at one time, over all ways of asking.
+        budget: bytes of Arrow streams held at one time, over all formats.
     """
 
     def __init__(
         self,
-        way: str,
+        model_format: str,
         catalogue: Catalogue,
         admission: Admission,
         threads: ThreadPool,
@@ -76,7 +76,7 @@ class Predict:
         settings: Settings,
         budget: BodyBudget,
     ) -> None:
-        self._way = way
+        self._format = model_format
         self._catalogue = catalogue
         self._admission = admission
         self._threads = threads
@@ -100,30 +100,30 @@ class Predict:
     async def _record(self, value: object) -> Response:
         version = self._catalogue.current
         encoded = version.encoder.encode(value)
-        model = version.model(self._way, encoded.group)
+        model = version.model(self._format, encoded.group)
         matrix = np.array([encoded.row], dtype=np.float32)
         if model.inline_rows:
-            answer = model.ask(matrix)
+            answer = model.predict(matrix)
         else:
             with version.held():
                 answer = await self._awaited(model, matrix)
         body = records.encode_answer(version, encoded.group, answer)
         return self._response(body, JSON, {answer.served_by: 1})
 
-    async def _awaited(self, model: GroupModel, matrix: Matrix) -> Answer:
+    async def _awaited(self, model: GroupModel, matrix: Matrix) -> Predictions:
         if model.batcher is not None:
             return await model.batcher.predict(matrix)
         with self._admission.aside():
-            return await self._threads.run(model.ask, matrix)
+            return await self._threads.run(model.predict, matrix)
 
     async def _list(self, values: list[object]) -> Response:
         with self._catalogue.using() as version:
-            if len(values) <= min(LIST_INLINE, records.most_inline(version, self._way)):
-                body, rows = records.score_list(version, self._way, values)
+            if len(values) <= min(LIST_INLINE, records.most_inline(version, self._format)):
+                body, rows = records.score_list(version, self._format, values)
             else:
                 with self._admission.aside():
                     body, rows = await self._threads.run(
-                        records.score_list, version, self._way, values
+                        records.score_list, version, self._format, values
                     )
         return self._response(body, JSON, rows)
 
@@ -138,12 +138,12 @@ class Predict:
 
     def _score_stream(self, version: Version, body: bytes) -> tuple[bytes, Mapping[str, int]]:
         frame = columns.read_stream(body, version, self._max_rows)
-        scored = columns.score(version, self._way, frame)
+        scored = columns.predict_table(version, self._format, frame)
         return columns.write_stream(version, scored), scored.served
 
     def _response(self, body: bytes, kind: str, rows: Mapping[str, int]) -> Response:
         """Return an answer, and count its rows by the runtime that predicted them."""
-        self._metrics.predicted(self._way, rows)
+        self._metrics.predicted(self._format, rows)
         served_by = ", ".join(sorted(rows)) or "none"
         return Response(body, headers={"content-type": kind, "x-served-by": served_by})
 

@@ -1,7 +1,9 @@
 """Requests per client and time.
 
-Predictions are counted with `limits` itself: 2 µs a request, where slowapi's decorator takes 25 µs,
-a fifth of a prediction. The other routes have slowapi (`route_limiter`).
+Predictions are counted here: half a microsecond a request. slowapi's decorator takes 25, a fifth of
+a prediction, and the counters in memory of `limits` look at all clients' counters for each request,
+or start a thread for that a hundred times a second. `limits` reads the setting and counts in
+Redis; slowapi limits the other routes (`route_limiter`).
 
 A window begins with a client's first request. Each replica counts its own requests. Where replicas
 share a Redis, windows follow the clock instead, and each replica adds its counts to the Redis ten
@@ -15,13 +17,12 @@ import contextlib
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
-from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage, Storage, storage_from_string
-from limits.strategies import FixedWindowRateLimiter
+from limits import parse
+from limits.storage import Storage, storage_from_string
 from slowapi import Limiter
 from slowapi.errors import RateLimitExceeded
 from slowapi.util import get_remote_address
@@ -40,9 +41,15 @@ logger = logging.getLogger(__name__)
 SHARE_SECONDS: Final = 0.1
 #: Longest waits for the shared storage, in seconds.
 _SHARED_OPTIONS: Final[dict[str, Any]] = {"socket_connect_timeout": 0.25, "socket_timeout": 0.25}
-#: A request counts as this many units, and as more when the rate is scaled down: thus the counters
-#: go on while the rate changes.
-_UNITS: Final = 100
+#: Clients remembered at one time; beyond it those whose windows have ended are forgotten.
+MOST_CLIENTS: Final = 10_000
+
+
+@dataclass(slots=True)
+class _Window:
+    until: float
+    used: int = 0
+    not_shared: int = 0
 
 
 class RateLimit:
@@ -58,77 +65,77 @@ class RateLimit:
     """
 
     def __init__(
-        self, limit: str, shared: Storage | None, clock: Callable[[], float] = time.time
+        self, limit: str, shared: Storage | None = None, clock: Callable[[], float] = time.time
     ) -> None:
         try:
-            self._configured = parse(limit)
+            self._item = parse(limit)
         except ValueError as exc:
             raise SettingsError(f"AIMQ_RATE_LIMIT: {exc}; write it as 2000/second") from None
-        self.seconds = self._configured.get_expiry()
-        self._units = _in_units(self._configured)
-        self._cost = _UNITS
+        self._seconds = self._item.get_expiry()
         self._share = 1.0
-        self._here = MemoryStorage()
-        self._limiter = FixedWindowRateLimiter(self._here)
+        self.amount = self._item.amount
+        self._windows: dict[str, _Window] = {}
         self._shared = shared
-        self._not_shared: Counter[str] = Counter()
         self._clock = clock
 
-    @property
-    def amount(self) -> int:
-        """Requests that a client may send in a window at present."""
-        return max(1, math.floor(self._configured.amount * self._share))
-
     def scale(self, share: float) -> None:
-        """Let clients use a part of the configured rate, above 0 and up to 1."""
+        """Let clients use a part of the configured rate, above 0 and up to 1; counters go on."""
         self._share = share
-        self._cost = self._units.amount // self.amount
+        self.amount = max(1, math.floor(self._item.amount * share))
 
     def text(self) -> str:
         """Return the present limit as slowapi reads it.
 
-        Its counters are named after the limit, so it follows the share by tenths.
+        slowapi names its counters after the limit, so it follows the share by tenths.
         """
-        amount = self._configured.amount * math.ceil(10 * self._share) // 10
-        return f"{max(1, amount)}/{self.seconds} second"
+        amount = self._item.amount * math.ceil(10 * self._share) // 10
+        return f"{max(1, amount)}/{self._seconds} second"
 
     def take(self, client: str) -> None:
         """Count a request of a client. Raises `RateLimited` when it has used up its window."""
-        names = (client,) if self._shared is None else (client, self._window())
-        if not self._limiter.hit(self._units, *names, cost=self._cost):
-            raise RateLimited(
-                f"More than {self.amount} requests in {self.seconds} s; try again later.",
-                retry_after=self._seconds_left(names),
-            )
-        if self._shared is not None:
-            self._not_shared[self._units.key_for(*names)] += self._cost
-
-    def _window(self) -> str:
-        return str(int(self._clock() // self.seconds))
-
-    def _seconds_left(self, names: tuple[str, ...]) -> float:
         now = self._clock()
-        if self._shared is not None:
-            return self.seconds - now % self.seconds
-        reset = self._limiter.get_window_stats(self._units, *names).reset_time
-        return min(max(reset - now, 0.001), float(self.seconds))
+        window = self._windows.get(client)
+        if window is None or now >= window.until:
+            window = self._windows[client] = self._begun(now)
+        if window.used >= self.amount:
+            raise RateLimited(
+                f"More than {self.amount} requests in {self._seconds} s; try again later.",
+                retry_after=window.until - now,
+            )
+        window.used += 1
+        window.not_shared += 1
+
+    def _begun(self, now: float) -> _Window:
+        if len(self._windows) >= MOST_CLIENTS:
+            self._forget(now)
+        if self._shared is None:
+            return _Window(now + self._seconds)
+        return _Window((now // self._seconds + 1) * self._seconds)
+
+    def _forget(self, now: float) -> None:
+        self._windows = {name: kept for name, kept in self._windows.items() if now < kept.until}
+        if len(self._windows) >= MOST_CLIENTS:  # more clients than that at once: all start again
+            self._windows.clear()
 
     async def share(self) -> None:
         """Add what was counted here to the shared storage, and go on from the sums."""
-        counted, self._not_shared = self._not_shared, Counter()
-        sums = await asyncio.to_thread(self._exchange, counted)
-        for key, total in sums.items():
-            here = self._here.get(key) - self._not_shared[key]
-            if total > here:
-                self._here.incr(key, self.seconds, amount=total - here)
+        counted = {}
+        for client, window in self._windows.items():
+            if window.not_shared:
+                counted[self._item.key_for(client, str(window.until))] = window, window.not_shared
+                window.not_shared = 0
+        amounts = {key: amount for key, (_, amount) in counted.items()}
+        for key, total in (await asyncio.to_thread(self._exchange, amounts)).items():
+            window = counted[key][0]
+            window.used = total + window.not_shared
 
-    def _exchange(self, counted: Counter[str]) -> dict[str, int]:
-        """Return the sums by key; none, and the counts are lost, while the storage is away."""
-        assert self._shared is not None  # noqa: S101 # nothing is counted for it otherwise
+    def _exchange(self, amounts: dict[str, int]) -> dict[str, int]:
+        """Return the sums by key; none, and the amounts are lost, while the storage is away."""
+        assert self._shared is not None  # noqa: S101 # what is shared has a place
         try:
             return {
-                key: self._shared.incr(key, self.seconds, amount=units)
-                for key, units in counted.items()
+                key: self._shared.incr(key, self._seconds, amount=amount)
+                for key, amount in amounts.items()
             }
         except self._shared.base_exceptions as exc:
             logger.warning("rate limits are counted by each replica alone: %s", exc)
@@ -136,13 +143,12 @@ class RateLimit:
 
     @contextlib.asynccontextmanager
     async def sharing(self) -> AsyncIterator[None]:
-        """Share the counts while the block runs."""
+        """Share the counts while the block runs, if there is where."""
 
         async def forever() -> None:
-            while True:
+            while self._shared is not None:
                 await asyncio.sleep(SHARE_SECONDS)
-                if self._not_shared:
-                    await self.share()
+                await self.share()
 
         task = asyncio.create_task(forever())
         try:
@@ -151,10 +157,6 @@ class RateLimit:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-
-
-def _in_units(item: RateLimitItem) -> RateLimitItem:
-    return type(item)(item.amount * _UNITS, item.multiples, "aimq/ml")
 
 
 async def answer_exceeded(request: Request, exc: Exception) -> Response:

@@ -11,8 +11,8 @@ import numpy as np
 
 from aimq.errors import AimqError, FieldError, InternalError, Invalid
 from ml_service.columns import NOT_FINITE
-from ml_service.numbers import shortest
-from ml_service.runtimes.port import Answer
+from ml_service.float_format import shortest
+from ml_service.runtimes.port import Predictions
 from ml_service.version import GroupModel, Version
 
 #: A prediction (its group, its shortest decimal), or why there is none.
@@ -28,7 +28,7 @@ class Failed(msgspec.Struct, frozen=True):
     errors: list[FieldError]
 
 
-def encode_answer(version: Version, group: str, answer: Answer) -> bytes:
+def encode_answer(version: Version, group: str, answer: Predictions) -> bytes:
     """Return the JSON of one prediction. Raises `InternalError` when it is no finite number."""
     value = answer.values[0]
     if not math.isfinite(value):
@@ -36,7 +36,7 @@ def encode_answer(version: Version, group: str, answer: Answer) -> bytes:
     return version.answers[group] % shortest(value).encode()
 
 
-def score(version: Version, way: str, records: Sequence[object]) -> Outcomes:
+def score(version: Version, model_format: str, records: Sequence[object]) -> Outcomes:
     """Return an outcome for each record, in order, and the rows that each runtime predicted.
 
     May block: see `most_inline`.
@@ -50,7 +50,7 @@ def score(version: Version, way: str, records: Sequence[object]) -> Outcomes:
         try:
             encoded = version.encoder.encode(record)
             if encoded.group not in rows:
-                rows[encoded.group] = (version.model(way, encoded.group), [], [])
+                rows[encoded.group] = (version.model(model_format, encoded.group), [], [])
         except Invalid as exc:
             outcomes[index] = exc
             continue
@@ -59,7 +59,7 @@ def score(version: Version, way: str, records: Sequence[object]) -> Outcomes:
         matrix.append(encoded.row)
     served: Counter[str] = Counter()
     for group, (group_model, places, matrix) in rows.items():
-        answer = group_model.ask(np.array(matrix, dtype=np.float32))
+        answer = group_model.predict(np.array(matrix, dtype=np.float32))
         served[answer.served_by] += len(places)
         for index, value in zip(places, answer.values, strict=True):
             finite = math.isfinite(value)
@@ -68,10 +68,10 @@ def score(version: Version, way: str, records: Sequence[object]) -> Outcomes:
 
 
 def score_list(
-    version: Version, way: str, records: Sequence[object]
+    version: Version, model_format: str, records: Sequence[object]
 ) -> tuple[bytes, Counter[str]]:
     """Do as `score`, and return the outcomes as a JSON list."""
-    outcomes, served = score(version, way, records)
+    outcomes, served = score(version, model_format, records)
     replies = (
         version.answers[outcome[0]] % outcome[1].encode()
         if isinstance(outcome, tuple)
@@ -81,6 +81,6 @@ def score_list(
     return b"[" + b",".join(replies) + b"]", served
 
 
-def most_inline(version: Version, way: str) -> int:
+def most_inline(version: Version, model_format: str) -> int:
     """Return how many records of any groups may be scored on the event loop; 0: none."""
-    return min(group_model.inline_rows for group_model in version.models[way].values())
+    return min(group_model.inline_rows for group_model in version.models[model_format].values())

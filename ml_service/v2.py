@@ -123,7 +123,45 @@ INFERENCE: Final[dict[str, Callable[..., Any]]] = {
 def routes(catalogue: Catalogue, settings: Settings) -> APIRouter:
     """Return the routes that infer nothing."""
     router = APIRouter(tags=[openapi.V2_TAG])
+    _add_server_routes(router, catalogue)
 
+    def described(describe: Callable[[Version], dict[str, Any]], **path: str) -> Response:
+        try:
+            version = catalogue.current
+            check_model(version, settings.model_name, **path)
+        except AimqError as exc:
+            return problem(exc)
+        return _json(describe(version))
+
+    def is_ready(version: Version) -> dict[str, Any]:
+        return {"name": version.manifest.name, "ready": True}
+
+    errors: dict[str, Any] = {"response_model": None, "responses": openapi.v2_errors(404, 503)}
+
+    @router.get(_MODEL, **errors)
+    async def model_metadata(model: str) -> Response:
+        """Return the inputs and outputs of the model."""
+        return described(metadata, model=model)
+
+    @router.get(_VERSION, **errors)
+    async def version_metadata(model: str, version: str) -> Response:
+        """Return the inputs and outputs of a version."""
+        return described(metadata, model=model, version=version)
+
+    @router.get(f"{_MODEL}/ready", **errors)
+    async def model_ready(model: str) -> Response:
+        """Return whether the model is served."""
+        return described(is_ready, model=model)
+
+    @router.get(f"{_VERSION}/ready", **errors)
+    async def version_ready(model: str, version: str) -> Response:
+        """Return whether a version is served."""
+        return described(is_ready, model=model, version=version)
+
+    return router
+
+
+def _add_server_routes(router: APIRouter, catalogue: Catalogue) -> None:
     @router.get("/v2", response_model=None)
     async def server() -> Response:
         """Return what this server is."""
@@ -139,39 +177,6 @@ def routes(catalogue: Catalogue, settings: Settings) -> APIRouter:
         """Return whether models are served."""
         is_ready = catalogue.peek() is not None
         return _json({"ready": is_ready}, 200 if is_ready else 503)
-
-    def described(describe: Callable[[Version], dict[str, Any]], **path: str) -> Response:
-        try:
-            version = catalogue.current
-            check_model(version, settings.model_name, **path)
-        except AimqError as exc:
-            return problem(exc)
-        return _json(describe(version))
-
-    def is_ready(version: Version) -> dict[str, Any]:
-        return {"name": version.manifest.name, "ready": True}
-
-    @router.get(_MODEL, response_model=None, responses=openapi.v2_errors(404, 503))
-    async def model_metadata(model: str) -> Response:
-        """Return the inputs and outputs of the model."""
-        return described(metadata, model=model)
-
-    @router.get(_VERSION, response_model=None, responses=openapi.v2_errors(404, 503))
-    async def version_metadata(model: str, version: str) -> Response:
-        """Return the inputs and outputs of a version."""
-        return described(metadata, model=model, version=version)
-
-    @router.get(f"{_MODEL}/ready", response_model=None, responses=openapi.v2_errors(404, 503))
-    async def model_ready(model: str) -> Response:
-        """Return whether the model is served."""
-        return described(is_ready, model=model)
-
-    @router.get(f"{_VERSION}/ready", response_model=None, responses=openapi.v2_errors(404, 503))
-    async def version_ready(model: str, version: str) -> Response:
-        """Return whether a version is served."""
-        return described(is_ready, model=model, version=version)
-
-    return router
 
 
 def _json(content: object, status: int = 200) -> Response:

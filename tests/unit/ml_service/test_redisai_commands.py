@@ -13,14 +13,14 @@ from hypothesis.extra import numpy as arrays
 
 from aimq.errors import AimqError, Invalid, MlUnavailable, ModelMissing, ModelRefused, TimedOut
 from ml_service.runtimes.port import ModelFile
-from ml_service.runtimes.redisai_wire import (
+from ml_service.runtimes.redisai.commands import (
     PREFIX,
-    Execution,
-    meaning,
+    execution,
     model_key,
     model_tag,
     vector,
 )
+from ml_service.runtimes.redisai.error_mapping import errors_mapped, mapped
 
 
 def file(**changes) -> ModelFile:
@@ -36,7 +36,7 @@ def reply(values, dtype=b"FLOAT"):
 
 def test_one_read_only_graph_with_names_of_its_own_and_nothing_persisted():
     matrix = np.array([[1, 2], [3, 4]], np.float32)
-    assert Execution("key", 250).arguments(matrix) == [
+    assert execution("key", matrix, 250) == [
         *("AI.DAGEXECUTE_RO", "ROUTING", "key", "TIMEOUT", 250),
         *("|>", "AI.TENSORSET", "in", "FLOAT", 2, 2, "BLOB", matrix.tobytes()),
         *("|>", "AI.MODELEXECUTE", "key", "INPUTS", 1, "in", "OUTPUTS", 1, "out"),
@@ -45,15 +45,14 @@ def test_one_read_only_graph_with_names_of_its_own_and_nothing_persisted():
 
 
 def test_building_one_command_does_not_change_the_next():
-    execution = Execution("key", 250)
     matrix = np.zeros((1, 2), np.float32)
-    assert execution.arguments(matrix) == execution.arguments(matrix)
+    assert execution("key", matrix, 250) == execution("key", matrix, 250)
 
 
 @given(arrays.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 3))))
 def test_no_argument_but_the_separators_reads_as_one(matrix):
     matrix[0, 0] = np.frombuffer(b"|>\0\x4b", np.float32)[0]
-    arguments = Execution("key", 250).arguments(matrix)
+    arguments = execution("key", matrix, 250)
     blobs = [arg for arg in arguments if isinstance(arg, bytes)]
     assert not any(blob.split(b"\0")[0] == b"|>" for blob in blobs)
     values = np.arange(len(matrix) + 1)
@@ -121,11 +120,20 @@ def test_any_other_answer_is_an_error_of_ours(answer, error):
     ],
 )
 def test_every_error_of_the_library_has_a_meaning(exc, error):
-    meant = meaning(exc)
+    meant = mapped(exc)
     assert type(meant) is error
     assert isinstance(meant, AimqError)
 
 
 def test_errors_of_ours_stay_what_they_are():
     error = Invalid("x")
-    assert meaning(error) is error
+    with pytest.raises(Invalid) as raised, errors_mapped():
+        raise error
+    assert raised.value is error
+
+
+def test_errors_of_the_library_and_of_the_system_are_mapped():
+    for exc in (redis.ConnectionError("x"), ConnectionResetError()):
+        with pytest.raises(MlUnavailable) as raised, errors_mapped():
+            raise exc
+        assert raised.value.__cause__ is exc

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ml_service.runtimes.port import Vector
@@ -20,5 +18,8 @@ def shortest_doubles(values: Vector) -> NDArray[np.float64]:
 
     Arrow formats and parses whole columns, about thirty times faster than Python one by one.
     """
+    import pyarrow as pa  # noqa: PLC0415 # not needed for single predictions
+    import pyarrow.compute as pc  # noqa: PLC0415 # same
+
     texts = pc.cast(pa.array(values), pa.string())
     return np.asarray(pc.cast(texts, pa.float64()), dtype=np.float64)

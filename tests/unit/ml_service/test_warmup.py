@@ -10,71 +10,55 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aimq.errors import InternalError
-from ml_service import execution
-from ml_service.numbers import shortest, shortest_doubles
-from ml_service.runtimes.port import Answer
+from ml_service import warmup
+from ml_service.float_format import shortest, shortest_doubles
+from ml_service.runtimes.port import Predictions
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
 class Local:
+    waits = False
+
     def __init__(self, seconds: float = 0.0, value: float = 1.0) -> None:
         self.seconds = seconds
         self.value = value
+        self.calls = 0
 
     def predict(self, matrix):
+        self.calls += 1
         if self.seconds:
             time.sleep(self.seconds)
-        return np.full(len(matrix), self.value, dtype=np.float32)
-
-    def close(self) -> None: ...
+        return Predictions(np.full(len(matrix), self.value, dtype=np.float32), "it")
 
 
-class Remote(Local):
-    async def predict_async(self, matrix):
-        return self.predict(matrix)
-
-
-class Choosing(Local):
-    def answer(self, matrix):
-        return Answer(self.predict(matrix), "one of several")
-
-    async def answer_async(self, matrix):
-        return self.answer(matrix)
+class Waiting(Local):
+    waits = True
 
 
 def warmed(model) -> int:
-    return execution.warm_up(model, execution.asking(model, "it"), features=3, calls=5)
+    return warmup.warm_up(model, features=3)
 
 
 def test_a_fast_model_runs_on_the_event_loop_and_a_slow_one_does_not():
     assert warmed(Local()) >= 1
-    assert warmed(Local(seconds=2 * execution.INLINE_SECONDS)) == 0
+    assert warmed(Local(seconds=2 * warmup.INLINE_SECONDS)) == 0
 
 
-@pytest.mark.parametrize("kind", [Remote, Choosing])
-def test_a_model_on_a_network_never_runs_on_the_event_loop_however_fast(kind):
-    assert warmed(kind()) == 0
+def test_a_model_that_waits_never_runs_on_the_event_loop_however_fast():
+    assert warmed(Waiting()) == 0
+
+
+def test_a_model_that_waits_is_asked_once():
+    model = Waiting()
+    warmed(model)
+    assert model.calls == 1
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_model_that_answers_no_number_fails_its_warm_up(value):
     with pytest.raises(InternalError, match="finite"):
         warmed(Local(value=value))
-
-
-async def test_each_kind_of_model_is_asked_by_the_way_it_offers():
-    matrix = np.zeros((2, 3), np.float32)
-    for model, served_by in (
-        (Local(), "it"),
-        (Remote(), "it"),
-        (Choosing(), "one of several"),
-    ):
-        for answer in (
-            execution.asking(model, "it")(matrix),
-            await execution.awaiting(model, "it")(matrix),
-        ):
-            assert (answer.values.tolist(), answer.served_by) == ([1.0, 1.0], served_by)
 
 
 @given(st.lists(FINITE, max_size=20))
