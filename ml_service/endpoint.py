@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aimq.errors import AimqError, Disconnected, InternalError
 from aimq.http import problems
+from aimq.http.documentation import API_KEY
 from ml_service.admission import Admission
 from ml_service.metrics import RequestStats
 
@@ -48,7 +49,14 @@ class AsgiRoute(APIRoute):
         app: ASGIApp,
         **options: Any,  # noqa: ANN401 # as they are
     ) -> None:
-        super().__init__(path, documented, methods=["POST"], response_model=None, **options)
+        super().__init__(
+            path,
+            documented,
+            methods=["POST"],
+            response_model=None,
+            dependencies=[API_KEY],  # documents the key; the guard has checked it
+            **options,
+        )
         self.app = app
 
 

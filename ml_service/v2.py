@@ -86,13 +86,14 @@ class Infer:
             return await self._threads.run(records.score, version, ONNX, rows)
 
 
-def check_model(version: Version, name: str, model: str, **of: str) -> None:
+def check_model(served: Version, name: str, model: str, version: str | None = None) -> None:
     """Raise `NotFound` unless a path names the model that is served, and its version if any."""
-    wanted = of.get("version", version.name)
     if model != name:
         raise NotFound(f"Unknown model {model[:80]!r}: there is {name!r}.")
-    if wanted != version.name:
-        raise NotFound(f"Version {wanted[:80]!r} of {name!r} is not served: {version.name!r} is.")
+    if version not in {None, served.name}:
+        raise NotFound(
+            f"Version {str(version)[:80]!r} of {name!r} is not served: {served.name!r} is."
+        )
 
 
 def problem(error: AimqError, headers: dict[str, str] | None = None) -> Response:
