@@ -18,7 +18,7 @@ from ml_service.version import ONNX, Version, load_version
 
 logger = logging.getLogger(__name__)
 
-#: Changes when another version is to be served, or the same anew: its name, its manifest's time.
+#: Name of the version to serve and time of its manifest: changes with each publication.
 _Mark = tuple[str, int]
 
 #: Seconds between two looks at the models folder: one small file and one directory listing.
@@ -39,13 +39,13 @@ class Catalogue:
     Args:
         models_dir: folder of the published models.
         name: which model is served.
-        ways: way of asking to the runtime that does it; closed with the catalogue.
+        runtimes: format to the runtime that executes it; closed with the catalogue.
     """
 
-    def __init__(self, models_dir: Path, name: str, ways: dict[str, ModelRuntime]) -> None:
+    def __init__(self, models_dir: Path, name: str, runtimes: dict[str, ModelRuntime]) -> None:
         self._dir = models_dir
         self._name = name
-        self._ways = ways
+        self._runtimes = runtimes
         self._current: Version | None = None
         self._served: _Mark | None = None
         self._why_not = "The models are being loaded."
@@ -95,8 +95,9 @@ class Catalogue:
     async def reload(self, version: str | None = None) -> Version:
         """Load the current version, or the one that is named, and switch to it.
 
-        The old version serves until the new one has answered its warm-up. A named version is
-        remembered: it stays the current one after a restart and until another is published.
+        The old version serves until the new one has answered its warm-up. A whole version never
+        gives way to one with a refused group. A named version is remembered: it stays the current
+        one after a restart and until another is published.
 
         Raises:
             NotFound: nothing is published, or not this version; lists what is.
@@ -104,30 +105,45 @@ class Catalogue:
             TransientError: a runtime cannot be reached; the old version stays.
         """
         async with self._switching:
-            chosen = version
-            if chosen is None:
-                chosen = published.current_version(self._dir, self._name)
+            chosen = (
+                published.current_version(self._dir, self._name) if version is None else version
+            )
             available = self.published()
             if chosen not in available:
                 listed = ", ".join(available) or "none"
                 raise NotFound(f"No version {chosen!r} is published; there are: {listed}.")
             mark = self._mark_of(chosen)
-            loaded = await self._load(chosen)
+            if self._current is None and version is None:
+                loaded = await self._load_first(chosen)
+            else:
+                whole = self._current is not None and not self._current.refused
+                loaded = await self._load(chosen, whole=whole)
             self._switch(loaded, mark)
             if version is not None:
                 await asyncio.to_thread(self._persist, version)
             return loaded
 
-    async def _load(self, version: str) -> Version:
+    async def _load_first(self, chosen: str) -> Version:
+        """Load the version to start with.
+
+        An older one that is whole is better than a newer one with a refused group: replicas that
+        run already stay with the older one.
+        """
+        older = [version for version in self.published() if version < chosen]
+        for candidate in (chosen, *reversed(older)):
+            with contextlib.suppress(ModelRefused):
+                return await self._load(candidate, whole=True)
+        return await self._load(chosen, whole=False)
+
+    async def _load(self, version: str, *, whole: bool) -> Version:
         try:
             loaded = await asyncio.to_thread(
-                load_version, self._dir, self._name, version, self._ways
+                load_version, self._dir, self._name, version, self._runtimes, whole=whole
             )
-        except AimqError as exc:
-            self._note_refusal(version, exc)
-            raise
         except Exception as exc:
-            self._note_refusal(version, InternalError(repr(exc)))
+            self._note_refusal(
+                version, exc if isinstance(exc, AimqError) else InternalError(repr(exc))
+            )
             raise
         self._refused.pop(version, None)
         return loaded
@@ -164,29 +180,31 @@ class Catalogue:
         await asyncio.to_thread(old.close)
         logger.info("version %s is drained", old.name)
 
-    async def watch(self) -> None:
+    async def _watch(self) -> None:
         """Serve what is published, and switch to what is published next, for ever."""
         seen: _Mark | None = None
-        mark: _Mark | None = None
         while True:
             pause = WATCH_SECONDS
             try:
                 mark = await asyncio.to_thread(self._mark)
                 if mark not in (seen, self._served):
+                    seen = mark
                     await self.reload()
-                seen = mark
             except NotFound as exc:
-                if self._current is None and exc.detail != self._why_not:
-                    logger.warning("waiting: %s", exc.detail)
-                self._why_not = exc.detail
+                self._nothing_published(exc)
                 seen = None
             except TransientError:
                 pause, seen = RETRY_SECONDS, None
             except ModelRefused:
-                seen = mark  # noted and logged; tried again when another is published
+                pass  # noted and logged; tried again when another is published
             except Exception:
                 logger.exception("looking at %s failed", self._dir)
             await asyncio.sleep(pause)
+
+    def _nothing_published(self, exc: NotFound) -> None:
+        if self._current is None and exc.detail != self._why_not:
+            logger.warning("waiting: %s", exc.detail)
+        self._why_not = exc.detail
 
     def _mark(self) -> _Mark:
         return self._mark_of(published.current_version(self._dir, self._name))
@@ -201,7 +219,7 @@ class Catalogue:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Watch while the block runs; then close the version and the runtimes."""
-        task = asyncio.get_running_loop().create_task(self.watch())
+        task = asyncio.get_running_loop().create_task(self._watch())
         try:
             yield
         finally:
@@ -213,5 +231,5 @@ class Catalogue:
     def _close(self) -> None:
         if self._current is not None:
             self._current.close()
-        for runtime in self._ways.values():
+        for runtime in self._runtimes.values():
             runtime.close()

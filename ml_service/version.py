@@ -126,18 +126,25 @@ class Version:
 
 
 def load_version(
-    models_dir: Path, name: str, version: str, runtimes: dict[str, ModelRuntime]
+    models_dir: Path,
+    name: str,
+    version: str,
+    runtimes: dict[str, ModelRuntime],
+    *,
+    whole: bool,
 ) -> Version:
     """Read, check, load and warm up a version. Blocks for a second or so.
 
-    The formats load side by side: one spends its time in ONNX Runtime, the other in imports. A
-    group with a file that must not be served is left out and listed in `Version.refused`.
+    The formats load side by side: one spends its time in ONNX Runtime, the other in imports.
 
     Args:
         runtimes: format to the runtime that executes it.
+        whole: a group with a file that must not be served refuses the version. Otherwise the group
+            is left out and listed in `Version.refused`.
 
     Raises:
-        ModelRefused: the manifest or the schema is damaged, or no group can be served.
+        ModelRefused: the manifest or the schema is damaged, a group of a version that has to be
+            whole is refused, or every group is.
         TransientError: a runtime cannot be reached.
     """
     folder = models_dir / name / version
@@ -160,7 +167,7 @@ def load_version(
     try:
         for future in loading:
             future.result()
-        _leave_out_refused(loaded)
+        _leave_out_refused(loaded, whole=whole)
     except BaseException:
         loaded.close()
         raise
@@ -178,11 +185,12 @@ def _load_groups(folder: Path, version: Version, model_format: str, runtime: Mod
             version.models[model_format][group] = model
 
 
-def _leave_out_refused(version: Version) -> None:
-    if len(version.refused) == len(version.schema.groups):
-        reasons = "; ".join(version.refused.values())
-        raise ModelRefused(f"Version {version.name}: no group can be served: {reasons}")
-    for group in version.refused:
+def _leave_out_refused(version: Version, *, whole: bool) -> None:
+    refused = version.refused
+    if refused and (whole or len(refused) == len(version.schema.groups)):
+        reasons = "; ".join(f"group {group}: {why}" for group, why in sorted(refused.items()))
+        raise ModelRefused(f"Version {version.name}: {reasons}")
+    for group in refused:
         for models in version.models.values():
             if group in models:
                 models.pop(group).model.close()
