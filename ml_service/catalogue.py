@@ -1,4 +1,4 @@
-"""Which version is served: loading, choosing, watching, switching and draining."""
+"""Which version is served: loading, choosing, watching and switching."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -51,7 +51,6 @@ class Catalogue:
         self._why_not = "The models are being loaded."
         self._refused: dict[str, str] = {}
         self._switching = asyncio.Lock()
-        self._drained: set[asyncio.Task[None]] = set()
 
     @property
     def current(self) -> Version:
@@ -80,17 +79,6 @@ class Catalogue:
     async def check(self) -> None:
         """Raise `NotServing` unless a version is loaded and warm."""
         _ = self.current
-
-    @contextlib.contextmanager
-    def using(self) -> Iterator[Version]:
-        """Hold the current version across an ``await``: it is not closed meanwhile.
-
-        Raises:
-            NotServing: there is none.
-        """
-        version = self.current
-        with version.held():
-            yield version
 
     async def reload(self, version: str | None = None) -> Version:
         """Load the current version, or the one that is named, and switch to it.
@@ -165,20 +153,10 @@ class Catalogue:
             logger.warning("the choice of version %s cannot be kept: %s", version, exc)
 
     def _switch(self, loaded: Version, mark: _Mark) -> None:
-        old, self._current, self._served = self._current, loaded, mark
-        logger.info("version %s is served, groups %s", loaded.name, ", ".join(loaded.models[ONNX]))
-        if old is None:
+        if self._current is None:
             freeze_gc()
-        else:
-            task = asyncio.get_running_loop().create_task(self._drain(old))
-            self._drained.add(task)
-            task.add_done_callback(self._drained.discard)
-
-    @staticmethod
-    async def _drain(old: Version) -> None:
-        await old.unused()
-        await asyncio.to_thread(old.close)
-        logger.info("version %s is drained", old.name)
+        self._current, self._served = loaded, mark
+        logger.info("version %s is served, groups %s", loaded.name, ", ".join(loaded.models[ONNX]))
 
     async def _watch(self) -> None:
         """Serve what is published, and switch to what is published next, for ever."""
@@ -218,7 +196,7 @@ class Catalogue:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Watch while the block runs; then close the version and the runtimes."""
+        """Watch while the block runs; then close the runtimes."""
         task = asyncio.get_running_loop().create_task(self._watch())
         try:
             yield
@@ -229,7 +207,5 @@ class Catalogue:
             await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        if self._current is not None:
-            self._current.close()
         for runtime in self._runtimes.values():
             runtime.close()

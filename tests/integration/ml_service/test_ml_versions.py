@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import weakref
 
 import onnx
 import pytest
@@ -268,9 +269,20 @@ async def test_no_request_fails_or_mixes_versions_while_versions_change_under_lo
             await asyncio.sleep(0.02)
         stop.set()
         await asyncio.gather(*clients)
-        await asyncio.gather(*service.app.catalogue._drained)
     assert {len(versions) for versions in seen} == {1}
     assert {versions[0] for versions in seen} == {old, LATER}
+
+
+async def test_a_version_that_is_no_longer_served_leaves_the_memory(
+    serve, settings, models, record
+):
+    async with serve(settings) as service:
+        model = service.app.catalogue.current.model("onnx", "A").model
+        old = weakref.ref(model)
+        del model
+        publish_copy(models, LATER)
+        await until_served(service, LATER)
+        assert old() is None
 
 
 async def test_a_version_that_is_deleted_while_it_is_served_goes_on_answering(
