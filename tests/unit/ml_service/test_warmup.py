@@ -49,6 +49,13 @@ def test_a_model_that_waits_never_runs_on_the_event_loop_however_fast():
     assert warmed(Waiting()) == 0
 
 
+def test_a_slow_model_does_not_hold_the_start_up(monkeypatch):
+    monkeypatch.setattr(warmup, "MOST_SECONDS", 0.005)
+    model = Local(seconds=0.01)
+    assert warmed(model) == 0
+    assert model.calls == 1
+
+
 def test_a_model_that_waits_is_asked_once():
     model = Waiting()
     warmed(model)
