@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aimq.errors import InternalError
@@ -68,6 +68,7 @@ def test_a_model_that_answers_no_number_fails_its_warm_up(value):
         warmed(Local(value=value))
 
 
+@settings(deadline=None)  # pyarrow is imported with the first column
 @given(st.lists(FINITE, max_size=20))
 def test_columns_and_single_numbers_are_written_alike_and_read_back_exactly(values):
     vector = np.array(values, dtype=np.float32)
