@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aimq.errors import FieldError, MlUnavailable, WorkbookError
-from aimq.ml_client.blocking import Scored
+from aimq.ml_client.blocking import ScoredTable
 from aimq.schema import Columns, Schema, match_columns, read_columns
 from aimq.workbook import Sheet
 
@@ -31,7 +31,7 @@ _RESTARTS: Final = 3
 class Predictor(Protocol):
     """Where predictions come from (`aimq.ml_client.blocking.MlClient`)."""
 
-    def predict_table(self, table: pa.Table) -> Scored:
+    def predict_table(self, table: pa.Table) -> ScoredTable:
         """Score a table with the schema's columns."""
         ...
 
@@ -144,7 +144,7 @@ class _Run:
         chosen[rows] = True
         return self._columns.table(chosen)
 
-    def _take(self, rows: NDArray[np.intp], scored: Scored) -> None:
+    def _take(self, rows: NDArray[np.intp], scored: ScoredTable) -> None:
         self.predictions[rows] = scored.predictions
         self.errors[rows] = scored.errors
         groups = self._columns.groups[rows]

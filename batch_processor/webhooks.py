@@ -105,7 +105,8 @@ class WebhookHandler:
         except (TimeoutError, httpx.TimeoutException) as exc:
             raise WebhookFailed(f"{host} gave no answer in {seconds:g} s.") from exc
         except (httpx.HTTPError, OSError, UnicodeError) as exc:
-            raise WebhookFailed(f"{host} cannot be reached ({exc or type(exc).__name__}).") from exc
+            why = str(exc) or type(exc).__name__
+            raise WebhookFailed(f"{host} cannot be reached ({why}).") from exc
 
     async def _exchange(
         self, url: httpx.URL, addresses: Sequence[str], headers: Mapping[str, str], body: bytes

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aimq.errors import MlUnavailable, WorkbookError
-from aimq.ml_client.blocking import Scored
+from aimq.ml_client.blocking import ScoredTable
 from aimq.schema import load_schema
 from aimq.workbook import Sheet
 from batch_processor.scoring import MAX_ERROR, Progress, score
@@ -31,7 +31,7 @@ class Arithmetic:
         version = self._versions.pop(0) if self._versions else "v1"
         wrong = errors != np.array(None)
         predictions = np.where(wrong, np.nan, prices(frame))
-        return Scored(predictions, errors, np.where(wrong, None, version))
+        return ScoredTable(predictions, errors, np.where(wrong, None, version))
 
 
 def valid_rows(count):
