@@ -112,11 +112,10 @@ def test_columns_are_matched_without_regard_to_case_space_and_order():
     assert scored.sheet.frame[3].tolist() == ["=1+1"] * 6
 
 
-def test_missing_columns_are_named_and_so_are_those_found():
+def test_missing_columns_are_named():
     with pytest.raises(WorkbookError) as caught:
         run(valid_rows(3).drop(columns=["doors", "color"]))
     assert "color, doors" in caught.value.detail or "doors, color" in caught.value.detail
-    assert "'kilometers'" in caught.value.detail
     assert {error["field"] for error in caught.value.errors} == {"doors", "color"}
 
 
