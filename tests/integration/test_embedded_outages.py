@@ -176,8 +176,7 @@ def test_an_outcome_that_cannot_be_stored_is_false_and_the_message_comes_back(
     assert again.redelivered
 
 
-def test_a_consumer_waits_an_outage_out(broker, foreigner, impatient, monkeypatch):
-    monkeypatch.setattr("aimq.broker.sqlite.subscription._OUTAGE_PAUSE", 0.01)
+def test_a_consumer_waits_an_outage_out(broker, foreigner, impatient):
     broker.publish("q", MESSAGE).result(PATIENCE)
     foreigner.execute("BEGIN IMMEDIATE")
     subscription = broker.subscribe("q", prefetch=1)
