@@ -44,9 +44,8 @@ def connect(rabbitmq_vhost):
     """Return a function that makes brokers, closed at the end."""
     made = []
 
-    def make(url=rabbitmq_vhost, **settings):
-        settings = {"retry_base_seconds": 0.05, "retry_max_seconds": 0.2} | settings
-        made.append(RabbitBroker(Settings(broker_url=url, **settings)))
+    def make(url=rabbitmq_vhost):
+        made.append(RabbitBroker(Settings(broker_url=url)))
         return made[-1]
 
     yield make
