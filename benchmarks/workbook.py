@@ -24,7 +24,8 @@ import openpyxl
 import pandas as pd
 import rustpy_xlsxwriter
 
-from batch_processor.workbook import Sheet, read_workbook, write_workbook
+from aimq.workbook import Sheet, write_workbook
+from aimq.workbook.reading import read_workbook
 
 DIFFICULT: list[Any] = [
     1, "1", "00123", True, "true", 0.1234567890123456, "#N/A", "1e5", "2020-01-01",

@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -21,16 +21,15 @@ from aimq.broker.port import Broker
 from aimq.errors import FilesUnavailable, StoreUnavailable, TransientError
 from aimq.files import FileStore
 from aimq.http import documentation, probes, problems, serve
-from aimq.http.front import Front
+from aimq.http.guard import Guard
 from aimq.jobs.port import JobStore
 from aimq.ml_client.relay import MlRelay
 from aimq.settings import Settings
 from interface import comeback, dead_letters, factorial, jobs, openapi, page, tasks, uploads
 from interface.background import forever
 from interface.context import Context
-from interface.guard import Guard
 from interface.orphans import delete_orphans
-from interface.predictions import Predict, PredictDesk
+from interface.predictions import Predict
 from interface.sweep import expire, sweep
 
 #: A probe's longest wait for the store or the files, in seconds.
@@ -38,6 +37,11 @@ _PROBE_SECONDS = 3.0
 _KIB = 1024
 _PREDICT = "/predict"
 _WATCH = re.compile("/(?P<kind>[a-z]+)/(?P<job_id>[^/]+)/events")
+#: The page itself holds no data; what it then asks for needs the key.
+_GUARDED: Final[dict[str, Any]] = {
+    "open_paths": page.PATHS,
+    "computing": (factorial.PATH, "/factorial/sync"),
+}
 _ABOUT = "Takes spreadsheets and single records, and gives predictions."
 
 logger = logging.getLogger(__name__)
@@ -49,12 +53,10 @@ class Interface(FastAPI):
     Attributes:
         direct: answers requests by method and path, guarded as all else is.
         streams: likewise WebSockets, by the first part of their path.
-        front: answers most single predictions before they get here.
     """
 
     direct: dict[tuple[str, str], ASGIApp]
     streams: dict[str, ASGIApp]
-    front: Front
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -83,6 +85,7 @@ def create_app(
         description=_ABOUT,
         version=__version__,
         lifespan=_lifespan(context),
+        dependencies=[documentation.API_KEY],
         docs_url=None,
         redoc_url=None,
     )
@@ -94,7 +97,7 @@ def create_app(
     documentation.install(app)
     for module in (uploads, jobs, tasks, factorial, dead_letters):
         app.include_router(module.router(context))
-    app.add_middleware(Guard, settings.api_keys, settings.internal_token)
+    app.add_middleware(Guard, settings, **_GUARDED)
     predict = Predict(ml, context.metrics, settings.max_body_kb * _KIB)
     app.direct = {
         ("POST", _PREDICT): predict,
@@ -108,9 +111,6 @@ def create_app(
         "jobs": _guarded(app, jobs.stream(context), settings),
         "results": _guarded(app, tasks.stream(context), settings),
     }
-    guard = Guard(predict, settings.api_keys, settings.internal_token)
-    desk = PredictDesk(predict, guard, ml, settings.max_body_kb * _KIB)
-    app.front = Front({_PREDICT: desk})
     app.openapi = partial(_openapi, app, context)  # type: ignore[method-assign] # FastAPI's way
     return app
 
@@ -130,7 +130,7 @@ def run(settings: Settings) -> int:
         try:
             app = create_app(settings, broker, store, connect_files(settings), ml)
             logger.info("listening on %s", serve.address(sock))
-            serve.serve(app, sock, settings, app.front.protocol)
+            serve.serve(app, sock, settings)
         finally:
             broker.close()
             store.close()
@@ -146,7 +146,7 @@ def _only(method: str, path: str, direct: ASGIApp) -> Route:
 
 def _guarded(app: FastAPI, direct: ASGIApp, settings: Settings) -> ASGIApp:
     """Return what does for an application of ours as the framework does for its routes."""
-    guarded = Guard(direct, settings.api_keys, settings.internal_token)
+    guarded = Guard(direct, settings, **_GUARDED)
     return ServerErrorMiddleware(guarded, app.exception_handlers[Exception])
 
 
@@ -222,4 +222,7 @@ def _openapi(app: FastAPI, context: Context) -> dict[str, Any]:
     document["paths"][_PREDICT] = openapi.predict_path(context.schema.schema)
     document["paths"][factorial.PATH] = openapi.factorial_path()
     document["paths"][tasks.PATH] = openapi.predict_async_path(context.schema.schema)
+    for path in (_PREDICT, factorial.PATH, tasks.PATH):
+        for operation in document["paths"][path].values():
+            operation["security"] = [{"APIKeyHeader": []}]
     return document

@@ -9,10 +9,11 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from aimq.errors import AimqError
+from aimq.http.credentials import PROTOCOL
+from aimq.http.guard import refuse
 from aimq.jobs.job import Job
 from interface import comeback
 from interface.events import JobEvents, Mailbox, Render, State
-from interface.guard import PROTOCOL, refuse
 
 _CLOSE: Final = {"type": "websocket.close", "code": 1000}
 

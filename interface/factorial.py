@@ -32,12 +32,13 @@ from aimq.errors import (
     Unauthorized,
 )
 from aimq.factorial import preview
+from aimq.files.keys import digits_key
 from aimq.http import problems as problem_documents
 from aimq.jobs.job import Job, Status
 from aimq.jobs.port import Outcome, Refusal, Refused
 from aimq.messages import Kind
 from interface import comeback, jobs
-from interface.context import Context, digits_key
+from interface.context import Context
 from interface.openapi import UPDATE, problems
 from interface.predictions import read_body
 
@@ -94,7 +95,6 @@ class AskFactorial:
 
     async def _ask(self, scope: Scope) -> Job:
         headers = Headers(scope=scope)
-        _refuse_cross_site(headers)
         no = QueryParams(scope["query_string"]).get("no")
         number = _number(no, self._context.settings.factorial_max)
         self._context.backlog.admit(FACTORIALS)
@@ -160,12 +160,6 @@ def _number(given: str | None, largest: int) -> int:
         f"no {shown}: it must be {allowed}.",
         errors=[FieldError(field="no", message=shown, given=(given or "")[:40], allowed=allowed)],
     )
-
-
-def _refuse_cross_site(headers: Headers) -> None:
-    """As the Guard does, which lets GET pass: this one makes work."""
-    if headers.get("sec-fetch-site") == "cross-site":
-        raise Unauthorized("Another web site may not call this one through your browser.")
 
 
 def _accepted(scope: Scope, job: Job) -> Response:

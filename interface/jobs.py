@@ -12,9 +12,10 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response, StreamingResponse
 
 from aimq.errors import Conflict, FieldError, Gone, NotFound
+from aimq.files.keys import file_keys, result_key
 from aimq.jobs.job import Job, Status
 from aimq.messages import Kind
-from interface.context import Context, file_keys, result_key
+from interface.context import Context
 from interface.event_stream import EventStream
 from interface.filenames import content_disposition, result_name
 from interface.openapi import problems
@@ -102,7 +103,6 @@ async def _result(context: Context, job: Job) -> Response:
         "Content-Disposition": content_disposition(result_name(job.filename)),
         "Content-Length": str(size),
         "Cache-Control": "private, no-store",
-        "X-Content-Type-Options": "nosniff",
     }
     return StreamingResponse(_chunks(context, file), media_type=XLSX, headers=headers)
 

@@ -1,7 +1,6 @@
 """``POST /predict``: relayed to the ML service as it came, and its answer likewise.
 
-The record is validated once, by the service that knows the model. Most requests are answered at the
-HTTP parser (`PredictDesk`); the others by a plain ASGI application (`Predict`).
+The record is validated once, by the service that knows the model.
 """
 
 from __future__ import annotations
@@ -15,10 +14,8 @@ from starlette.types import Receive, Scope, Send
 from aimq import telemetry
 from aimq.errors import AimqError, Invalid, TooLarge
 from aimq.http import problems
-from aimq.http.front import Respond, Written, written
 from aimq.ml_client.connection import Answer
 from aimq.ml_client.relay import MlRelay
-from interface.guard import Guard
 from interface.metrics import Metrics
 
 _PATH: Final = b"/predict/onnx"
@@ -79,10 +76,9 @@ class Predict:
             await problems.response(exc)(scope, receive, send)
         except Disconnected:
             return
-        self.count(status, begun)
+        self._count(status, begun)
 
-    def count(self, status: int, begun: float) -> None:
-        """Count an answer to a request that came at `begun`, on `time.perf_counter`."""
+    def _count(self, status: int, begun: float) -> None:
         self._metrics.predict_seconds.observe(perf_counter() - begun)
         if status == HTTPStatus.OK:
             self._count_ok.inc()
@@ -99,50 +95,6 @@ class Predict:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
         return answer.status
-
-
-class PredictDesk:
-    """The `aimq.http.front.Desk` of the route. Belongs to the event loop.
-
-    It takes records for which a connection to the ML service is free. Whatever is refused goes the
-    framework's way, which says why.
-
-    Args:
-        max_body: largest body, in bytes.
-    """
-
-    def __init__(self, predict: Predict, guard: Guard, ml: MlRelay, max_body: int) -> None:
-        self._predict = predict
-        self._guard = guard
-        self._ml = ml
-        self._max_body = max_body
-
-    def refusal(self, scope: Scope) -> Written | None:  # noqa: ARG002 # the framework's business
-        """See `Desk.refusal`."""
-        return None
-
-    def is_open(self) -> bool:
-        """See `Desk.is_open`."""
-        return True
-
-    def take(self, scope: Scope, body: bytes, respond: Respond) -> bool:
-        """See `Desk.take`."""
-        begun = perf_counter()
-        if body.lstrip(_BLANKS)[:1] == b"[" or len(body) > self._max_body:
-            return False
-        scope["method"] = "POST"
-        if self._guard.refusal(scope) is not None:
-            return False
-
-        def answered(outcome: Answer | AimqError) -> None:
-            if isinstance(outcome, AimqError):
-                answer = problems.written_problem(outcome)
-            else:
-                answer = written(outcome.status, _passed_on(outcome), outcome.body)
-            self._predict.count(answer.status, begun)
-            respond(answer)
-
-        return self._ml.post_soon(_PATH, body, _headers(scope), answered)
 
 
 async def read_body(receive: Receive, bound: int) -> bytes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from aimq.errors import BrokerUnavailable
-from interface.context import Context, file_keys
+from aimq.files.keys import file_keys
+from interface.context import Context
 
 #: Younger jobs are still in the hands of the request that made them.
 _SETTLED_SECONDS: Final = 4.0

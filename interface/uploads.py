@@ -23,13 +23,15 @@ from aimq.errors import (
     TooLarge,
     TransientError,
 )
+from aimq.files.keys import upload_key
 from aimq.jobs.job import Job
 from aimq.messages import Kind
-from interface.context import Context, upload_key
+from aimq.workbook import check_columns
+from interface.context import Context
 from interface.filenames import display_name
 from interface.openapi import UPLOAD, problems
-from interface.workbook import MIB, check_workbook
 
+MIB: Final = 1024 * 1024
 #: What the form's boundaries and headers may add to the file.
 _FORM_OVERHEAD: Final = 64 * 1024
 #: A client that sends nothing for this long is given up.
@@ -110,6 +112,9 @@ async def _accept(context: Context, request: Request) -> Job:
             filename=display_name(file.filename or ""),
             traceparent=telemetry.continue_trace(request.headers.get("traceparent")),
         )
+        header = await context.workbook_threads.run(context.workbooks.header, file.file)
+        if header is not None and context.schema.schema is not None:
+            check_columns(header, context.schema.schema)
         await context.threads.run(_store, context, job, file.file)
     finally:
         await file.close()
@@ -118,9 +123,7 @@ async def _accept(context: Context, request: Request) -> Job:
 
 
 def _store(context: Context, job: Job, file: BinaryIO) -> None:
-    """Check and store the file, then the job's record. Blocks."""
-    unpacked = context.settings.max_unpacked_mb * MIB
-    check_workbook(file, context.schema.schema, unpacked)
+    """Store the file, then the job's record. Blocks."""
     file.seek(0)
     key = upload_key(job.job_id)
     context.files.put(key, file)

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.deploy.compose_run import check_result, finished, upload, wait_for
+from tests.deploy.compose_run import RECORD, check_result, finished, upload, wait_for
 from tests.deploy.manifests import add_secrets, copy, kubectl
 
 NAMESPACE = "aimq"
@@ -98,3 +98,20 @@ def test_a_rollout_in_the_middle_loses_nothing(door: httpx.Client) -> None:
         run("-n", NAMESPACE, "rollout", "restart", f"deployment/{name}")
     jobs += [upload(door) for _ in range(5)]
     finished(door, *jobs)
+
+
+def test_one_record_is_predicted_without_the_store_and_without_the_queue(
+    door: httpx.Client,
+) -> None:
+    for name in ("redis", "rabbitmq"):
+        run("-n", NAMESPACE, "scale", "--replicas=0", f"statefulset/{name}")
+        run("-n", NAMESPACE, "wait", "--for=delete", "--timeout=120s", f"pod/{name}-0")
+    try:
+        assert door.post("/predict", json=RECORD).status_code == 200
+        assert door.get("/health/ready").is_success
+    finally:
+        for name in ("redis", "rabbitmq"):
+            run("-n", NAMESPACE, "scale", "--replicas=1", f"statefulset/{name}")
+            run("-n", NAMESPACE, "rollout", "status", "--timeout=300s", f"statefulset/{name}")
+    job = upload(door)
+    finished(door, job)

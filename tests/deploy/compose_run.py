@@ -24,6 +24,11 @@ SAMPLE = ROOT / "assets" / "sample_files" / "1000_rows.xlsx"
 #: Longest wait for anything, in seconds.
 PATIENCE = 600.0
 KEY = secrets.token_hex(16)
+RECORD = {
+    "model_group": "A", "model": 180, "kilometers": 5000, "fuel_type": "Diesel",
+    "gear_type": "Manual", "vehicle_type": "Sedan Car", "age_in_months": 12, "color": "Black",
+    "line": "Sportline", "doors": "4 to 5", "seats": "1 to 3", "climate": "Air Conditioning",
+}  # fmt: skip
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -71,21 +76,32 @@ class Project:
                 "COMPOSE_PROFILES": "",
                 "AIMQ_REDISAI_URL": "",
             }
+        self.said = ""
+        self.rabbitmq_password = values["RABBITMQ_PASSWORD"]
         self.python_image = values.get("PYTHON_IMAGE", "")
         self._env.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
 
     def compose(self, *arguments: str) -> str:
-        """Run one command of compose; return what it prints."""
+        """Run one command of compose; return its standard output. Its errors go to `said`."""
         done = subprocess.run(
             [*self._command, *arguments], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"compose {arguments}: {done.stdout}{done.stderr}"
+        self.said = done.stderr
         return done.stdout
 
     def up(self, *more: str) -> None:
         """Start what does not run, and wait until the front door is ready."""
         self.compose("up", "--detach", "--no-build", *more)
+        assert "pull access denied" not in self.said
+        assert "Error" not in self.said
         wait_for(ready)
+
+    def health(self, service: str) -> str:
+        """Return what the engine says of a service's first container."""
+        [container, *_] = self.containers(service)
+        command = [docker(), "inspect", "--format", "{{.State.Health.Status}}", container]
+        return subprocess.check_output(command, text=True).strip()
 
     def containers(self, service: str) -> list[str]:
         """Return the ids of a service's containers."""
@@ -209,12 +225,55 @@ def test_down_and_up_again_keeps_jobs_and_files(project, door, tmp_path):
     check_result(door, jobs[0], tmp_path)
 
 
-def test_the_examples_secrets_are_refused_in_one_line(project):
-    run = [docker(), "run", "--rm", "--env", "AIMQ_API_KEYS=change-me-api-key"]
+def rows_predicted() -> float:
+    text = httpx.get("http://127.0.0.1:5001/metrics", headers={"X-API-Key": KEY}).text
+    counts = [line.split() for line in text.splitlines() if line.startswith("aimq_ml_rows_total{")]
+    return sum(float(count) for _, count in counts)
+
+
+def test_the_rows_of_a_spreadsheet_are_counted(project, door):
+    before = rows_predicted()
+    finished(door, upload(door))
+    assert rows_predicted() == before + 1000
+
+
+def change_password(project, password: str) -> None:
+    [rabbitmq] = project.containers("rabbitmq")
+    command = [docker(), "exec", rabbitmq, "rabbitmqctl", "change_password", "aimq", password]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def test_a_password_that_the_queue_refuses_shows_and_a_right_one_recovers(project, door):
+    change_password(project, "another-one")
+    project.compose("restart", "batch-processor")
+    try:
+        wait_for(lambda: project.health("batch-processor") == "unhealthy")
+        job = upload(door)
+    finally:
+        change_password(project, project.rabbitmq_password)
+    wait_for(lambda: project.health("batch-processor") == "healthy")
+    finished(door, job)
+
+
+def test_one_record_is_predicted_without_the_store_and_without_the_queue(project, door):
+    project.compose("stop", "redis", "rabbitmq")
+    try:
+        answer = door.post("/predict", json=RECORD)
+        assert answer.status_code == 200, answer.text
+        assert ready()
+    finally:
+        project.up()
+
+
+def test_nothing_starts_without_secrets_and_no_volume_is_made(tmp_path):
+    env = tmp_path / "empty.env"
+    env.write_text((ROOT / ".env.example").read_text())
+    name = f"aimq-test-{secrets.token_hex(3)}"
     done = subprocess.run(
-        [*run, "aimq:test", "interface"],
-        capture_output=True, text=True, check=False,
+        [*compose_command(), "--env-file", env, "--project-name", name, "up", "--detach"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "AIMQ_API_KEYS still holds the example's secret" in done.stderr
+    assert done.returncode != 0
+    assert "deploy/env" in done.stderr
+    volumes = [docker(), "volume", "ls", "--quiet", "--filter", f"name={name}"]
+    assert subprocess.check_output(volumes, text=True) == ""

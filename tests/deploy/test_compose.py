@@ -1,9 +1,12 @@
 """What can be known of the compose files, the Dockerfile and the dashboard without an engine."""
 
+import functools
 import json
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import compose_spec
@@ -12,7 +15,7 @@ import yaml
 from prometheus_client import REGISTRY, CollectorRegistry
 
 import batch_processor.metrics  # noqa: F401 # registers its metrics
-from aimq.settings import EXAMPLE_SECRET, PREFIX, Settings, load_settings
+from aimq.settings import PREFIX, Settings, load_settings
 from interface.metrics import Metrics
 from ml_service.metrics import ServiceMetrics
 
@@ -22,9 +25,25 @@ PORTS = {"interface": "interface_port", "ml-service": "ml_port", "batch-processo
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?:(:?[-?])([^}]*))?\}|\$)")
 
 
-def example():
-    lines = (ROOT / ".env.example").read_text().splitlines()
+def variables(path):
+    lines = path.read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+@functools.cache
+def example():
+    """Return what `deploy/env` writes as .env."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "deploy").mkdir()
+        shutil.copy(ROOT / "deploy/env", root / "deploy/env")
+        shutil.copy(ROOT / ".env.example", root / ".env.example")
+        subprocess.run([root / "deploy/env"], check=True, capture_output=True)
+        first = (root / ".env").read_text()
+        subprocess.run([root / "deploy/env"], check=True, capture_output=True)
+        assert (root / ".env").read_text() == first, "written once"
+        assert (root / ".env").stat().st_mode & 0o077 == 0
+        return variables(root / ".env")
 
 
 def interpolate(text, values):
@@ -78,9 +97,32 @@ def test_a_wrong_key_is_against_the_specification():
 def test_nothing_starts_without_secrets():
     for file in FILES:
         needed = set(re.findall(r"\$\{(\w+):\?", (ROOT / file).read_text()))
-        assert needed <= example().keys()
-        secret = [n for n, value in example().items() if EXAMPLE_SECRET in value]
-        assert needed <= set(secret)
+        given = variables(ROOT / ".env.example")
+        assert needed
+        assert needed <= {name for name, value in given.items() if value == ""}
+
+
+def test_the_command_for_secrets_gives_each_a_value_of_its_own():
+    given = variables(ROOT / ".env.example")
+    made = {name: value for name, value in example().items() if given[name] == ""}
+    assert len(made) >= 6
+    assert all(len(value) >= 32 for value in made.values())
+    assert len(set(made.values())) == len(made)
+    assert {n: v for n, v in example().items() if n not in made} == {
+        n: v for n, v in given.items() if v
+    }
+
+
+def test_what_is_built_here_is_pulled_from_nowhere(services):
+    built = services["etl"]["image"]
+    ours = [service for service in services.values() if service["image"] == built]
+    assert len(ours) == 4
+    assert all(service["pull_policy"] == "never" for service in ours)
+
+
+def test_a_container_that_cannot_work_is_not_healthy(services):
+    for name in PORTS:
+        assert "/health/ready'" in services[name]["healthcheck"]["test"][3], name
 
 
 def test_every_variable_of_the_services_is_a_setting(services):
@@ -93,14 +135,9 @@ def test_every_variable_of_the_services_is_a_setting(services):
     assert image <= settings
 
 
-def test_the_examples_environment_is_refused_outside_development(services, monkeypatch):
-    from aimq.errors import SettingsError  # noqa: PLC0415 # its one use
-
+def test_the_services_start_with_the_secrets_that_were_made(services, monkeypatch):
     for name, value in services["interface"]["environment"].items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError, match="still holds the example's secret"):
-        load_settings()
-    monkeypatch.setenv("AIMQ_ENVIRONMENT", "development")
     assert load_settings().broker_url.startswith("amqp://")
 
 

@@ -1,8 +1,10 @@
 """What can be known of the manifests without a cluster."""
 
+import base64
 import json
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import jsonschema
 import kubernetes_validate
@@ -128,6 +130,29 @@ def test_keda_scales_by_queues_that_exist(overlays):
     assert queues == set(WORK_QUEUES)
 
 
+def test_another_namespace_can_look_up_the_host_that_keda_is_given(overlays):
+    """KEDA asks from a namespace of its own, where a bare service name means nothing."""
+    for resources in overlays.values():
+        [namespace] = named(resources, "Namespace")
+        [secret] = (s for n, s in named(resources, "Secret").items() if n.startswith("aimq"))
+        url = base64.b64decode(secret["data"]["AIMQ_BROKER_URL"]).decode()
+        assert urlsplit(url).hostname == f"rabbitmq.{namespace}.svc"
+
+
+def test_all_of_it_fits_on_one_node_with_two_processors(overlays):
+    wanted = sum(
+        int(container["resources"]["requests"]["cpu"].removesuffix("m"))
+        for _, container, _ in containers(overlays["local"])
+    )
+    assert wanted <= 1150  # what such a node has left beside what the cluster itself runs
+
+
+def test_an_address_of_queue_and_store_outlives_their_pods(overlays):
+    services = named(overlays["local"], "Service")
+    for name in ("rabbitmq", "redis"):
+        assert services[name]["spec"].get("clusterIP") != "None"
+
+
 def test_every_deployment_has_one_scaler_at_most_which_alone_sets_its_replicas(resources):
     scaled = [r["spec"]["scaleTargetRef"]["name"] for r in resources
               if r["kind"] in {"HorizontalPodAutoscaler", "ScaledObject"}]  # fmt: skip
@@ -237,3 +262,4 @@ def test_generated_secrets_are_random_private_and_never_overwritten(tmp_path):
 def test_secrets_are_ignored_by_git():
     ignored = (ROOT / ".gitignore").read_text().split()
     assert {".env", "k8s/secrets.env", "k8s/overlays/production/*.env"} <= set(ignored)
+    assert "/backup/" in ignored  # volumes as docs/deploy.md saves them

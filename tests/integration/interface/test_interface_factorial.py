@@ -68,7 +68,7 @@ async def test_a_number_out_of_range_is_refused_with_the_range(door, path, query
 
 async def test_another_web_site_cannot_make_a_visitors_browser_ask(door):
     answer = await door.get("/factorial?no=5", headers={"Sec-Fetch-Site": "cross-site"})
-    assert answer.status_code == 401
+    assert answer.status_code == 403
 
 
 @pytest.mark.parametrize("id_", ["", "x", "0" * 32, "..%2F..%2Fetc"])

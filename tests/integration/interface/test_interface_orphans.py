@@ -4,8 +4,8 @@ import time
 import pytest
 
 from aimq.errors import StoreUnavailable
+from aimq.files.keys import result_key, upload_key
 from aimq.jobs.job import new_job_id
-from interface.context import result_key, upload_key
 from interface.orphans import delete_orphans
 from tests.integration.interface.conftest import finish, upload
 

@@ -131,7 +131,7 @@ async def test_a_key_is_needed_where_keys_are_set(way, settings, broker, store, 
 
 async def test_another_web_site_may_not_ask(door, ml):
     headers = {"Sec-Fetch-Site": "cross-site"}
-    assert (await door.post("/predict", content=b"{}", headers=headers)).status_code == 401
+    assert (await door.post("/predict", content=b"{}", headers=headers)).status_code == 403
 
 
 async def test_a_trace_goes_on_in_the_ml_service(door, ml):

@@ -115,7 +115,7 @@ def test_a_body_refused_early_still_gets_its_answer(process):
     host, port = process.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=PATIENCE) as client:
         client.sendall(
-            b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n"
+            b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999\r\n"
             b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
         )
         assert client.recv(64).startswith(b"HTTP/1.1 413")

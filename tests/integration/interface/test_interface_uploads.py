@@ -6,7 +6,7 @@ import pytest
 from aimq import messages
 from aimq.broker.topology import UPLOADS
 from aimq.errors import BrokerUnavailable, FilesUnavailable, StoreUnavailable
-from interface.context import upload_key
+from aimq.files.keys import upload_key
 from interface.sweep import sweep
 from tests.integration.interface.conftest import serving, upload, workbook
 
