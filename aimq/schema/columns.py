@@ -29,7 +29,8 @@ class Columns:
 
     Attributes:
         groups: int16 (n,), index into ``schema.groups``, -1 where wrong.
-        values: one float64 (n,) per feature in matrix order: numbers, or codes of categories.
+        values: one float64 (n,) per feature in matrix order: numbers, or codes of categories; NaN
+            where wrong.
         errors: object (n,), error text of a wrong row, else None.
     """
 
@@ -76,21 +77,20 @@ def read_columns(schema: Schema, frame: pd.DataFrame) -> Columns:
             Text that reads as a number is one, as spreadsheets often hold it.
     """
     errors = np.full(len(frame), None, dtype=np.object_)
-    group = _read_category(schema.group_feature, frame[schema.group])
-    groups = group.astype(np.int16)
-    names = np.array([*schema.groups, None], dtype=np.object_)[groups]
-    _note(errors, schema.group_feature, frame[schema.group], group < 0, names)
+    names = np.array([*schema.groups, None], dtype=np.object_)  # the last: an unknown group
+    groups = np.full(len(frame), -1, dtype=np.int16)
     values = []
-    for feature in schema.features:
+    for feature in (schema.group_feature, *schema.features):
         series = frame[feature.name]
         if feature.numeric:
             column = _read_number(feature, series)
-            bad = np.isnan(column)
         else:
-            column = _read_category(feature, series)
-            bad = ~_known(schema, feature)[groups, column.astype(np.intp)]
-        _note(errors, feature, series, bad, names)
-        values.append(column)
+            column = _read_category(feature, series, groups, names)
+        _note(errors, feature, series, column, names[groups])
+        if feature.name == schema.group:
+            groups = np.nan_to_num(column, nan=-1).astype(np.int16)
+        else:
+            values.append(column)
     return Columns(schema, groups, values, errors)
 
 
@@ -98,12 +98,12 @@ def _note(
     errors: NDArray[np.object_],
     feature: Feature,
     series: pd.Series[Any],
-    bad: Mask,
+    column: Floats,
     groups: NDArray[np.object_],
 ) -> None:
-    """Add an error text to every bad row."""
-    rows = np.flatnonzero(bad)
-    for row, value in zip(rows, series.iloc[rows], strict=True):  # wrong rows only
+    """Add an error text to every row whose value is NaN."""
+    rows = np.flatnonzero(np.isnan(column))
+    for row, value in zip(rows, series.iloc[rows], strict=True):
         text = f"{feature.name}: {error_texts.wrong(feature, _shown(value), groups[row])}"
         errors[row] = text if errors[row] is None else f"{errors[row]}; {text}"
 
@@ -116,17 +116,22 @@ def _shown(value: Any) -> object:  # noqa: ANN401 # a cell of any kind
     return int(plain) if isinstance(plain, float) and plain.is_integer() else plain
 
 
-def _read_category(feature: Feature, series: pd.Series[Any]) -> Floats:
-    """Return codes, -1 where wrong."""
+def _read_category(
+    feature: Feature,
+    series: pd.Series[Any],
+    groups: NDArray[np.int16],
+    names: NDArray[np.object_],
+) -> Floats:
+    """Return the codes that each row's group knows, NaN where wrong."""
     places, words = _distinct(series)
-    codes = feature.codes()
-    # The last entry stands for a missing value: place -1 finds it.
-    table = [codes.get(category_key(word), -1) for word in words]
-    return np.array([*table, -1], dtype=np.float64)[places]
+    keys = [*map(category_key, words), ""]  # place -1 finds the last, a missing value
+    known = [feature.codes(name) for name in names]
+    table = [[codes.get(key, np.nan) for key in keys] for codes in known]
+    return np.array(table, dtype=np.float64)[groups, places]
 
 
 def _distinct(series: pd.Series[Any]) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
-    """Return the distinct values, and the place of each row's among them (-1: missing)."""
+    """Return each row's place among the distinct values (-1: missing), and these values."""
     if isinstance(series.dtype, pd.CategoricalDtype):
         codes = series.cat.codes.to_numpy().astype(np.intp)
         return codes, series.cat.categories.to_numpy(dtype=object)
@@ -136,51 +141,27 @@ def _distinct(series: pd.Series[Any]) -> tuple[NDArray[np.intp], NDArray[np.obje
     return places, np.asarray(words, dtype=object)
 
 
-def _known(schema: Schema, feature: Feature) -> Mask:
-    """Return a table of group by code: True if the group knows the category.
-
-    The last row stands for an unknown group, the last column for an unknown category.
-    """
-    known = np.ones((len(schema.groups) + 1, len(feature.categories) + 1), dtype=np.bool_)
-    for index, group in enumerate(schema.groups):
-        known[index, :-1] = np.isin(feature.categories, feature.categories_of(group))
-    known[:, -1] = False
-    return known
-
-
 def _read_number(feature: Feature, series: pd.Series[Any]) -> Floats:
     """Return numbers, NaN where wrong."""
     column = _to_floats(series)
-    with np.errstate(invalid="ignore"):
-        bad = ~((column >= feature.minimum) & (column <= feature.maximum))
-        if feature.type is FeatureType.INTEGER:
-            bad |= column != np.floor(column)
-    return np.where(bad, np.nan, column)
+    good = (column >= feature.minimum) & (column <= feature.maximum)
+    if feature.type is FeatureType.INTEGER:
+        good &= column == np.floor(column)
+    return np.where(good, column, np.nan)
 
 
 def _to_floats(series: pd.Series[Any]) -> Floats:
     """Return float64, NaN where a cell is no number, such as a boolean or a date."""
-    kind = series.dtype.kind if isinstance(series.dtype, np.dtype) else ""
-    if kind in "iuf" and kind:
-        return np.asarray(series.to_numpy(), dtype=np.float64)
-    if kind in "bmM" and kind:
-        return np.full(len(series), np.nan)
     if pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series):
         return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
     cells = series.astype(object)
-    if pd.api.types.infer_dtype(cells, skipna=True) not in _PLAIN:
+    if pd.api.types.infer_dtype(cells, skipna=True) != "string":
         cells = pd.Series([cell if _numberlike(cell) else None for cell in cells], dtype=object)
-    try:
-        parsed = pd.to_numeric(cells, errors="coerce")
-    except OverflowError:  # an int beyond float
-        cells = cells.map(lambda cell: None if _beyond_float(cell) else cell).astype(object)
-        parsed = pd.to_numeric(cells, errors="coerce")
-    return np.asarray(parsed.to_numpy(), dtype=np.float64)
+    return np.asarray(pd.to_numeric(cells, errors="coerce").to_numpy(), dtype=np.float64)
 
 
 def _numberlike(cell: object) -> bool:
-    return isinstance(cell, str | int | float | np.number) and not isinstance(cell, bool)
-
-
-def _beyond_float(cell: object) -> bool:
-    return isinstance(cell, int) and cell.bit_length() > sys.float_info.max_exp - 1
+    """True if a cell is text or a number that float can hold."""
+    if type(cell) is int:
+        return cell.bit_length() < sys.float_info.max_exp
+    return isinstance(cell, str | float | np.number)

@@ -22,22 +22,24 @@ def record_schema(schema: Schema) -> dict[str, Any]:
 def example(schema: Schema) -> dict[str, Any]:
     """Return a valid record of the first group."""
     group = schema.groups[0]
-    record: dict[str, Any] = {schema.group: group}
-    for feature in schema.features:
-        first = _low(feature) if feature.numeric else feature.categories_of(group)[0]
-        record[feature.name] = first
-    return record
+    values = {f.name: _low(f) if f.numeric else f.categories_of(group)[0] for f in schema.features}
+    return {schema.group: group, **values}
+
+
+def _low(feature: Feature) -> int:
+    """A number in the lower part of the feature's range."""
+    low, high = max(feature.minimum, -1e6), min(feature.maximum, 1e6)
+    return int(low + (high - low) / 4)
 
 
 def _property(feature: Feature) -> dict[str, Any]:
     unit = f" ({feature.unit})" if feature.unit else ""
-    described: dict[str, Any] = {"description": feature.description + unit}
+    described = {"description": feature.description + unit}
     if not feature.numeric:
-        return {**_categories(feature), **described}
-    described["type"] = str(feature.type)
-    bounds = {"minimum": feature.minimum, "maximum": feature.maximum}
-    described.update({name: bound for name, bound in bounds.items() if abs(bound) < LARGEST})
-    return described
+        return {**described, **_categories(feature)}
+    limits = {"minimum": feature.minimum, "maximum": feature.maximum}
+    bounds = {name: limit for name, limit in limits.items() if abs(limit) < LARGEST}
+    return {**described, "type": str(feature.type), **bounds}
 
 
 def _categories(feature: Feature) -> dict[str, Any]:
@@ -46,10 +48,3 @@ def _categories(feature: Feature) -> dict[str, Any]:
     numbers = [number for number in found if number is not None]
     kinds = ["string", "number"] if numbers else "string"
     return {"type": kinds, "enum": [*feature.categories, *numbers]}
-
-
-def _low(feature: Feature) -> int:
-    """A number in the lower part of the feature's range."""
-    low = max(feature.minimum, -1e6)
-    high = min(feature.maximum, 1e6)
-    return int(low + (high - low) / 4)

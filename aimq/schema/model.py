@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from numbers import Integral, Real
@@ -148,7 +148,7 @@ class Schema:
         return {
             "columns": [feature.name for feature in self.features],
             "codes": {
-                f.name: dict(zip(f.categories, range(len(f.categories)), strict=True))
+                f.name: {word: code for code, word in enumerate(f.categories)}
                 for f in self.features
                 if not f.numeric
             },
@@ -168,7 +168,7 @@ def load_schema(path: Path) -> Schema:
 def parse_schema(source: Mapping[str, Any]) -> Schema:
     """Build a schema from the tables of a ``schema.toml``. Raises `ValueError`, `KeyError`."""
     group, target = source["group"], source["target"]
-    groups = tuple(str(value) for value in group["values"])
+    groups = _words(group["values"])
     features = tuple(_feature(table, groups) for table in source["features"])
     names = [group["name"], target["name"], *(feature.name for feature in features)]
     if len({fold(name) for name in names}) != len(names):
@@ -191,6 +191,11 @@ def parse_schema(source: Mapping[str, Any]) -> Schema:
     )
 
 
+def _words(values: Iterable[object]) -> tuple[str, ...]:
+    """Return categories as text; of a number its name."""
+    return tuple(value if isinstance(value, str) else category_key(value) for value in values)
+
+
 def _check_words(name: str, words: Sequence[str]) -> None:
     if not all(fold(word) for word in words):
         raise ValueError(f"{name}: a category must not be blank")
@@ -205,9 +210,9 @@ def _feature(table: Mapping[str, Any], groups: Sequence[str]) -> Feature:
     if isinstance(given, Mapping):
         if set(given) != set(groups):
             raise ValueError(f"{table['name']}: categories are needed for each of {groups}")
-        by_group = {name: tuple(map(str, values)) for name, values in given.items()}
+        by_group = {name: _words(values) for name, values in given.items()}
         given = dict.fromkeys(value for name in groups for value in by_group[name])
-    categories = tuple(map(str, given))
+    categories = _words(given)
     if (kind is FeatureType.CATEGORY) != bool(categories):
         raise ValueError(f"{table['name']}: a category, and only it, has categories")
     _check_words(table["name"], categories)

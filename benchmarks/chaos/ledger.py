@@ -19,7 +19,7 @@ import rustpy_xlsxwriter
 
 from aimq.messages import Kind
 from aimq.schema.model import parse_schema
-from aimq.schema.sampling import sample_records
+from benchmarks.sampling import sample_records
 
 _FINAL = {"done", "failed", "cancelled"}
 _DUPLICATED = "duplicated"

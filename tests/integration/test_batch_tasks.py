@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import threading
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,12 +26,14 @@ from aimq.workbook import WorkbookReader
 from batch_processor.app import consumer_context
 from batch_processor.consumers import Consumers, consumer_configs
 from batch_processor.factorials import FactorialHandler
+from batch_processor.memory_budget import MemoryBudget
 from batch_processor.predictions import PredictionHandler
 from batch_processor.spreadsheets import SpreadsheetHandler
 from batch_processor.webhooks import WebhookHandler
 from batch_processor.work import one_by_one, webhook_job
 from tests.job_changes import PATIENCE, until
 from tests.ml_stand_in import Fault, ml_stand_in
+from tests.servers.tls import TlsFront, certificate
 
 SECRET = "a secret of the tests"
 
@@ -92,7 +95,9 @@ class Plant:
     def start(self, queues=WORK_QUEUES):
         handlers = {
             Kind.SPREADSHEET: one_by_one(
-                SpreadsheetHandler(self.files, self.client, self.reader, self.settings)
+                SpreadsheetHandler(
+                    self.files, self.client, self.reader, MemoryBudget(2**30, 2), self.settings
+                )
             ),
             Kind.PREDICTION: PredictionHandler(self.client, self.settings.max_body_kb * 512),
             Kind.FACTORIAL: one_by_one(FactorialHandler(self.files, self.pool)),
@@ -221,6 +226,15 @@ def test_a_wrong_record_fails_alone_and_is_dead_lettered(make, ml):
     assert (letter.message_id, letter.failure.error_type) == (wrong.job_id, "Invalid")
 
 
+def test_large_records_of_one_client_fail_no_task_of_another(make):
+    plant = make()
+    large = [record(n) | {"note": "x" * 600_000} for n in (1, 2)]
+    ids = plant.predict(*(record(n) for n in range(50)), *large, *(record(n) for n in range(50)))
+    plant.start()
+    innocent = plant.finished(*ids[:50], *ids[52:])
+    assert {(job.status, job.attempts) for job in innocent} == {(Status.DONE, 1)}
+
+
 def test_predictions_wait_for_an_ml_service_that_is_away(make, ml):
     plant = make()
     ml.faults.extend([Fault(status=503)] * 2)
@@ -289,6 +303,16 @@ def test_a_process_that_keeps_dying_fails_its_task_and_no_other(make):
     assert done.status is Status.DONE
     assert failed.status is Status.FAILED
     assert "died (signal 9)" in failed.error
+
+
+def test_the_death_of_this_process_does_not_count_against_a_factorial(make):
+    plant = make()
+    [innocent] = plant.factorial(10)
+    for _ in range(plant.settings.delivery_limit):
+        plant.store.claim([innocent], "a worker that dies of something else", 0.01)
+        threading.Event().wait(0.02)  # the lease runs out by the store's clock
+    plant.start()
+    assert plant.finished(innocent)[0].status is Status.DONE
 
 
 def test_a_stop_hands_a_long_task_back_and_another_worker_does_it(make):
@@ -382,6 +406,25 @@ class TestWebhooks:
         receiver.wait(1)
         assert asked == ["rebinding.x"]
         assert receiver.got[0][0]["Host"].startswith("rebinding.x:")
+
+    @pytest.mark.parametrize("name", ["receiver.x", "another.x"])
+    def test_over_tls_the_receivers_certificate_counts(
+        self, make, receiver, name, monkeypatch, tmp_path
+    ):
+        chain, private = certificate(tmp_path, "receiver.x")
+        front = TlsFront(receiver.server.server_port, chain, private)
+        monkeypatch.setattr(WebhookHandler, "_tls", ssl.create_default_context(cafile=chain))
+        resolve_to(monkeypatch, name, ["127.0.0.1"])
+        plant = make(webhook_attempts=1)
+        plant.start()
+        plant.predict(record(7), callback_url=f"https://{name}:{front.port}/hook")
+        if name == "receiver.x":
+            receiver.wait(1)
+        else:
+            (letter,) = plant.dead(WEBHOOKS)
+            assert "cannot be reached" in letter.failure.error
+            assert receiver.got == []
+        front.close()
 
     def test_one_left_over_by_a_death_waits_until_its_task_is_final(self, make, receiver):
         plant = make()

@@ -14,8 +14,8 @@ import pytest
 from ml_published import version_folder
 
 from aimq.schema import Schema, load_schema
-from aimq.schema.sampling import Record, sample_records
 from aimq.settings import Settings
+from benchmarks.sampling import Record, sample_records
 from ml_service.app import MlService, create_app
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aimq.errors import Invalid
@@ -106,6 +106,7 @@ def fields_of(sentences: str | None) -> list[str]:
     return [name for name in names if name in SCHEMA.columns]
 
 
+@settings(deadline=None)
 @given(st.lists(RECORDS | VALID, min_size=1, max_size=6))
 def test_a_record_is_encoded_or_refused_alike_alone_and_in_a_table(records: list[dict]):
     columns = read_columns(SCHEMA, frame_of(records))
@@ -118,6 +119,7 @@ def test_a_record_is_encoded_or_refused_alike_alone_and_in_a_table(records: list
             assert [column[row] for column in columns.values] == encoded.row
 
 
+@settings(deadline=None)
 @given(st.lists(VALID, min_size=1, max_size=6))
 def test_a_table_read_written_and_read_again_is_the_same(records: list[dict]):
     first = read_columns(SCHEMA, frame_of(records))
@@ -129,6 +131,7 @@ def test_a_table_read_written_and_read_again_is_the_same(records: list[dict]):
         np.testing.assert_array_equal(again, column)
 
 
+@settings(deadline=None)
 @given(st.lists(VALID, min_size=1, max_size=6))
 def test_numbers_written_as_text_are_the_same_numbers_in_a_table(records: list[dict]):
     written = [{**r, "doors": f" {r['doors']} ", "size": repr(r["size"])} for r in records]

@@ -129,6 +129,7 @@ def test_the_source_of_a_schema_builds_the_same_schema_again(tmp_path: Path):
         (["features", 1, "categories"], []),
         (["features", 1, "categories"], ["red", "RED "]),
         (["features", 1, "categories"], ["red", "  "]),
+        (["features", 1, "categories"], ["red", True]),
         (["features", 1, "categories"], {"x": ["red"]}),
         (["target"], {}),
     ],
@@ -147,6 +148,14 @@ def test_an_unreadable_schema_is_refused(content: bytes | None, tmp_path: Path):
         file.write_bytes(content)
     with pytest.raises(ModelRefused, match="cannot be read"):
         load_schema(file)
+
+
+def test_categories_written_as_numbers_in_a_schema_are_accepted_as_these_numbers():
+    source = changed(["features", 1, "categories"], [1.5, 2.0, 3])
+    encoder = RecordEncoder(parse_schema(source))
+    for code, value in enumerate([1.5, 2.0, 3]):
+        for given in (value, str(value)):
+            assert encoder.encode({"kind": "x", "size": 1, "color": given}).row == [1.0, code]
 
 
 def test_codes_follow_the_order_of_the_categories():

@@ -1,4 +1,4 @@
-"""Random valid records, for tests and measurements. No service loads it."""
+"""Random valid records, for tests and measurements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def sample_records(schema: Schema, count: int, seed: int = 0) -> list[Record]:
     Groups, categories that the group knows, and whole numbers within a feature's range are equally
     likely. Every range must hold a whole number.
     """
-    source = random.Random(seed)  # noqa: S311 # nothing here is secret
+    source = random.Random(seed)  # nothing here is secret
     return [_sample(schema, source) for _ in range(count)]
 
 

@@ -1,5 +1,5 @@
 from aimq.schema import RecordEncoder, load_schema
-from aimq.schema.sampling import sample_records
+from benchmarks.sampling import sample_records
 from etl.pipeline import SCHEMAS
 
 SCHEMA = load_schema(SCHEMAS / "used_cars.toml")
