@@ -105,8 +105,7 @@ class Predict:
         if model.inline_rows:
             answer = model.predict(matrix)
         else:
-            with version.held():
-                answer = await self._awaited(model, matrix)
+            answer = await self._awaited(model, matrix)
         body = records.encode_answer(version, encoded.group, answer)
         return self._response(body, JSON, {answer.served_by: 1})
 
@@ -117,14 +116,14 @@ class Predict:
             return await self._threads.run(model.predict, matrix)
 
     async def _list(self, values: list[object]) -> Response:
-        with self._catalogue.using() as version:
-            if len(values) <= min(LIST_INLINE, records.most_inline(version, self._format)):
-                body, rows = records.score_list(version, self._format, values)
-            else:
-                with self._admission.aside():
-                    body, rows = await self._threads.run(
-                        records.score_list, version, self._format, values
-                    )
+        version = self._catalogue.current
+        if len(values) <= min(LIST_INLINE, records.most_inline(version, self._format)):
+            body, rows = records.score_list(version, self._format, values)
+        else:
+            with self._admission.aside():
+                body, rows = await self._threads.run(
+                    records.score_list, version, self._format, values
+                )
         return self._response(body, JSON, rows)
 
     async def _stream(self, scope: Scope, receive: Receive) -> Response:
@@ -132,8 +131,8 @@ class Predict:
             body = await read_body(
                 scope, receive, self._max_arrow, seconds=_STREAM_SECONDS, take=take
             )
-            with self._catalogue.using() as version:
-                answer, rows = await self._threads.run(self._score_stream, version, body)
+            version = self._catalogue.current
+            answer, rows = await self._threads.run(self._score_stream, version, body)
         return self._response(answer, ARROW, rows)
 
     def _score_stream(self, version: Version, body: bytes) -> tuple[bytes, Mapping[str, int]]:

@@ -63,10 +63,10 @@ class Infer:
         body = await read_body(scope, receive, self._max_body)
         async with self._admission:
             asked = self._decode(body)
-            with self._catalogue.using() as version:
-                check_model(version, self._name, **scope["path_params"])
-                rows = read_rows(version, asked)
-                outcomes, served = await self._score(version, rows)
+            version = self._catalogue.current
+            check_model(version, self._name, **scope["path_params"])
+            rows = read_rows(version, asked)
+            outcomes, served = await self._score(version, rows)
         content = encode(version, asked, outcomes)
         self._metrics.predicted("v2", served)
         return Response(

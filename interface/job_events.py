@@ -9,33 +9,51 @@ from contextlib import contextmanager, suppress
 from threading import Lock
 
 from aimq.errors import AimqError
+from aimq.http.threads import ThreadPool
 from aimq.jobs.job import Job, Status
 from aimq.jobs.port import JobStore
 from aimq.messages import Kind
 from interface.metrics import Metrics
-from interface.threads import Threads
+
+#: Returns what is sent of a job, as JSON.
+Render = Callable[[Job], bytes]
+
+
+class JobState:
+    """A job as its watchers get it: encoded once, however many they are."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._messages: dict[Render, dict[str, object]] = {}
+
+    def message(self, render: Render) -> dict[str, object]:
+        """Return the ASGI message that sends the job, one for all who render it alike."""
+        if render not in self._messages:
+            text = render(self.job).decode()
+            self._messages[render] = {"type": "websocket.send", "text": text}
+        return self._messages[render]
 
 
 class Mailbox:
     """The latest state of a job that its watcher has not seen yet: one, however slow the reader."""
 
     def __init__(self) -> None:
-        self._latest: State | None = None
+        self._latest: JobState | None = None
         self._arrived = asyncio.Event()
         self._closed = False
 
-    def put(self, state: State) -> None:
+    def put(self, state: JobState) -> None:
         """Replace what is there, unless that is final."""
-        if self._latest is None or not self._latest.final:
+        if self._latest is None or not self._latest.job.final:
             self._latest = state
             self._arrived.set()
 
     def close(self) -> None:
-        """Let the watcher go: `take` returns None from now on."""
+        """Make `take` return None from now on."""
         self._closed = True
         self._arrived.set()
 
-    async def take(self) -> State | None:
+    async def take(self) -> JobState | None:
         """Return the next state, waiting for it; None once closed."""
         await self._arrived.wait()
         self._arrived.clear()
@@ -43,41 +61,15 @@ class Mailbox:
         return None if self._closed else state
 
 
-#: What is sent of a job, as JSON.
-Render = Callable[[Job], bytes]
-
-
-class State:
-    """A job as its watchers get it. Encoded once, however many they are."""
-
-    __slots__ = ("_messages", "job")
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self._messages: dict[Render, dict[str, object]] = {}
-
-    @property
-    def final(self) -> bool:
-        """Tell whether no further state will come."""
-        return self.job.final
-
-    def message(self, render: Render) -> dict[str, object]:
-        """Return the ASGI message that sends the job, one for all who render it alike."""
-        message = self._messages.get(render)
-        if message is None:
-            message = {"type": "websocket.send", "text": render(self.job).decode()}
-            self._messages[render] = message
-        return message
-
-
 class JobEvents:
-    """Fans changes out to mailboxes. Belongs to one event loop but for the store's call.
+    """Passes changes of jobs to mailboxes. Belongs to one event loop; the store calls from a thread
+    of its own.
 
-    The store's watch tells no results: a task that is done is looked up, once for all its
-    watchers, before they are told.
+    The store's watch sends no results: a task that is done is looked up, once for all its watchers,
+    before they get it.
     """
 
-    def __init__(self, store: JobStore, threads: Threads, metrics: Metrics) -> None:
+    def __init__(self, store: JobStore, threads: ThreadPool, metrics: Metrics) -> None:
         self._store = store
         self._threads = threads
         self._metrics = metrics
@@ -92,7 +84,7 @@ class JobEvents:
         loop = asyncio.get_running_loop()
 
         def on_change(job: Job) -> None:
-            if job.job_id not in self._watchers:  # safe on the store's thread: one dict look-up
+            if job.job_id not in self._watchers:  # one dictionary look-up: safe on this thread
                 return
             with self._lock:
                 first = not self._changed
@@ -103,7 +95,7 @@ class JobEvents:
         self._stop = self._store.watch(on_change)
 
     def stop(self) -> None:
-        """End the watch on the store and let all watchers go."""
+        """End the watch on the store and close all mailboxes."""
         if self._stop is not None:
             self._stop()
         for task in self._completing:
@@ -121,16 +113,16 @@ class JobEvents:
                 self._completing.add(task)
                 task.add_done_callback(self._completing.discard)
             else:
-                self._tell(job)
+                self._put(job)
 
     async def _complete(self, job: Job) -> None:
-        with suppress(AimqError):  # without its result, then: the reader asks for it later
+        with suppress(AimqError):  # then it is sent without its result, which can be asked for
             found = await self._threads.run(self._store.get, job.job_id)
             job = found or job
-        self._tell(job)
+        self._put(job)
 
-    def _tell(self, job: Job) -> None:
-        state = State(job)
+    def _put(self, job: Job) -> None:
+        state = JobState(job)
         for mailbox in self._watchers.get(job.job_id, ()):
             mailbox.put(state)
 

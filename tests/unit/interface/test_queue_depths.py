@@ -2,9 +2,9 @@ import pytest
 
 from aimq.broker.port import QueueCounts
 from aimq.errors import BrokerUnavailable, Overloaded
-from interface.backlog import Backlog
+from aimq.http.threads import ThreadPool
 from interface.metrics import Metrics
-from interface.threads import Threads
+from interface.queue_depths import QueueDepths
 
 
 class CountedBroker:
@@ -21,13 +21,13 @@ class CountedBroker:
 
 @pytest.fixture
 def threads():
-    threads = Threads(1, "broker")
+    threads = ThreadPool(1, "broker")
     yield threads
     threads.close()
 
 
 async def test_what_is_admitted_between_two_looks_is_counted_too(threads):
-    backlog = Backlog(CountedBroker(), threads, Metrics(), bound=3)
+    backlog = QueueDepths(CountedBroker(), threads, Metrics(), bound=3)
     await backlog.refresh()
     backlog.admit()
     backlog.admit()
@@ -39,7 +39,7 @@ async def test_what_is_admitted_between_two_looks_is_counted_too(threads):
 
 async def test_another_look_corrects_the_count(threads):
     broker = CountedBroker()
-    backlog = Backlog(broker, threads, Metrics(), bound=3)
+    backlog = QueueDepths(broker, threads, Metrics(), bound=3)
     for _ in range(3):
         backlog.admit()
     await backlog.refresh()
@@ -54,7 +54,7 @@ async def test_another_look_corrects_the_count(threads):
 async def test_everything_is_admitted_while_nothing_is_known(threads):
     broker, metrics = CountedBroker(), Metrics()
     broker.ready = 7
-    backlog = Backlog(broker, threads, metrics, bound=3)
+    backlog = QueueDepths(broker, threads, metrics, bound=3)
     await backlog.refresh()
     broker.away = True
     with pytest.raises(BrokerUnavailable):

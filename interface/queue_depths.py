@@ -1,30 +1,35 @@
-"""How deep the queues are, about once a second, and when they are too deep."""
+"""How many messages wait in each queue, asked about once a second, and the bound on them."""
 
 from __future__ import annotations
+
+from typing import Final
 
 from aimq.broker.port import Broker, QueueCounts
 from aimq.broker.topology import UPLOADS, WORK_QUEUES
 from aimq.errors import BrokerUnavailable, Overloaded
+from aimq.http.threads import ThreadPool
 from interface.metrics import Metrics
-from interface.threads import Threads
 
-#: Seconds a client is asked to stay away when a queue is past its bound.
-_RETRY_AFTER = 5.0
+#: Seconds after which a client may try again when a queue is past its bound.
+_RETRY_AFTER: Final = 5.0
 
 
-class Backlog:
-    """Counts of the work queues, refreshed in the background. Belongs to one event loop."""
+class QueueDepths:
+    """Counts of the work queues. Belongs to one event loop.
 
-    def __init__(self, broker: Broker, threads: Threads, metrics: Metrics, bound: int) -> None:
+    Attributes:
+        counts: last counts by queue; empty while the broker cannot be asked.
+        problem: why the broker cannot be asked; None when it can.
+    """
+
+    def __init__(self, broker: Broker, threads: ThreadPool, metrics: Metrics, bound: int) -> None:
         self._broker = broker
         self._threads = threads
         self._metrics = metrics
         self._bound = bound
         self._waiting = dict.fromkeys(WORK_QUEUES, 0)
         self.counts: dict[str, QueueCounts] = {}
-        """Last counts by queue; empty while the broker cannot be asked."""
         self.problem: str | None = "not asked yet"
-        """Why the broker cannot be asked; None when it can."""
 
     async def refresh(self) -> None:
         """Ask the broker. Raises `BrokerUnavailable`; the counts are unknown then."""
@@ -49,7 +54,8 @@ class Backlog:
     def admit(self, queue: str = UPLOADS) -> None:
         """Count one message more. Raises `Overloaded`, naming the depth, past the bound.
 
-        While the broker is away nothing is known and everything is admitted: the store has it.
+        While the broker is away its depths are unknown and everything is admitted: the store
+        keeps the jobs.
         """
         depth = self._waiting[queue]
         if depth >= self._bound:
@@ -58,3 +64,11 @@ class Backlog:
                 retry_after=_RETRY_AFTER,
             )
         self._waiting[queue] = depth + 1
+
+    def empty(self) -> set[str]:
+        """Return the queues that are known to have no message that waits or is held."""
+        return {
+            queue
+            for queue, counts in self.counts.items()
+            if not counts.ready + counts.held + counts.delayed
+        }

@@ -1,4 +1,4 @@
-"""Whether a client may have results sent to a URL. What is sent: `batch_processor.webhooks`."""
+"""Checks the URLs that clients want results sent to (`batch_processor.webhooks` sends them)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from aimq.errors import FieldError, Invalid
 from aimq.settings import Settings
 from aimq.webhooks.address import check_url
 
+#: The field of a task that names the URL, beside the fields of the record.
+FIELD = "callback_url"
 
-class Callbacks:
+
+class CallbackUrls:
     """Checks callback URLs. Immutable; thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
@@ -17,10 +20,10 @@ class Callbacks:
     def checked(self, url: object) -> str:
         """Return the URL.
 
-        Names are resolved when the result is sent, not now: what they point to may change.
+        Names are resolved when the result is sent, not now: their addresses may change.
 
         Raises:
-            Invalid: it cannot be used, or none is accepted here.
+            Invalid: it cannot be used, or this installation sends no webhooks.
         """
         if not isinstance(url, str):
             raise _invalid("is not a text")
@@ -33,6 +36,4 @@ class Callbacks:
 
 
 def _invalid(problem: str) -> Invalid:
-    return Invalid(
-        f"callback_url {problem}.", errors=[FieldError(field="callback_url", message=problem)]
-    )
+    return Invalid(f"{FIELD} {problem}.", errors=[FieldError(field=FIELD, message=problem)])

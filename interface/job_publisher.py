@@ -1,4 +1,4 @@
-"""From stored jobs to queue messages: confirmed, and noted in the store as such."""
+"""Publishes the messages of stored jobs, and marks those that the broker has confirmed."""
 
 from __future__ import annotations
 
@@ -12,31 +12,33 @@ from typing import Final
 
 from aimq.broker.port import Broker
 from aimq.broker.topology import queue_of
-from aimq.errors import StoreUnavailable
+from aimq.errors import Overloaded, StoreUnavailable
+from aimq.http.threads import ThreadPool
 from aimq.jobs.job import Job
 from aimq.jobs.port import JobStore
 from aimq.messages import Message
 from interface.metrics import Metrics
-from interface.threads import Threads
 
-#: Confirmed messages are marked this much later, in seconds, many at a time: the mark is not in the
-#: way of the worker then, whose claim of the job is under way.
+#: Delay before confirmed messages are marked, in seconds: many are marked in one call, and after
+#: their worker has claimed the job.
 _MARK_SECONDS: Final = 0.2
-#: How long a request waits for the broker's confirm; after that the sweep sees to the message.
+#: Longest wait for the broker's confirm, in seconds; then the message is the sweep's.
 CONFIRM_SECONDS: Final = 2.0
 
 logger = logging.getLogger(__name__)
 
 
-class Publisher:
+class JobPublisher:
     """Publishes messages of stored jobs. Belongs to one event loop.
 
-    A job whose message is confirmed is marked in the store, many at a time and without the client
-    waiting for it. When the process dies in between, the sweep publishes a second message, which
-    the job's claim makes harmless.
+    A job whose message is confirmed is marked in the store, in the background. A process that
+    dies before that leaves the job to the sweep, which publishes a second message; the job's claim
+    makes that harmless.
     """
 
-    def __init__(self, broker: Broker, store: JobStore, threads: Threads, metrics: Metrics) -> None:
+    def __init__(
+        self, broker: Broker, store: JobStore, threads: ThreadPool, metrics: Metrics
+    ) -> None:
         self._broker = broker
         self._store = store
         self._threads = threads
@@ -76,7 +78,7 @@ class Publisher:
             taken, self._confirmed = self._confirmed, []
             try:
                 await self._threads.run(self._store.mark_published, taken)
-            except StoreUnavailable as exc:
+            except (StoreUnavailable, Overloaded) as exc:
                 logger.warning("%d messages will be sent again: %s", len(taken), exc.detail)
 
     async def close(self) -> None:
@@ -90,7 +92,7 @@ async def _all_done(futures: Collection[Future[None]]) -> None:
     """Wait until the broker has resolved them all. The loop is woken once, for the last."""
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
-    count = itertools.count(1)  # safe on several threads, as a plain number is not
+    count = itertools.count(1)  # thread-safe, unlike adding to a number
 
     def note(_: Future[None]) -> None:
         if next(count) == len(futures) and not loop.is_closed():

@@ -6,14 +6,13 @@ from concurrent.futures import Future
 
 import pytest
 
-from aimq.errors import BrokerUnavailable
+from aimq.errors import BrokerUnavailable, StoreUnavailable
+from aimq.http.threads import ThreadPool
 from aimq.jobs.job import Job
 from aimq.messages import Kind
-from interface import recorder
+from interface.job_publisher import JobPublisher
+from interface.job_writer import JobWriter
 from interface.metrics import Metrics
-from interface.publisher import Publisher
-from interface.recorder import Recorder
-from interface.threads import Threads
 
 
 class Store:
@@ -58,46 +57,60 @@ def fail(future):
     future.set_exception(BrokerUnavailable("away"))
 
 
+def away(_jobs, _keys):
+    raise StoreUnavailable("away")
+
+
 def task():
     return Job(kind=Kind.FACTORIAL, input=b"{}")
 
 
 @pytest.fixture
 def threads():
-    threads = Threads(2, "test")
+    threads = ThreadPool(2, "test")
     yield threads
     threads.close()
 
 
-@pytest.mark.parametrize(
-    ("count", "first"), [(recorder._FEW, "published"), (recorder._FEW + 1, "answered")]
-)
-async def test_few_are_published_first_and_many_answered_first(threads, count, first):
+@pytest.mark.parametrize("count", [1, 100])
+async def test_all_that_came_together_are_stored_in_one_call_and_answered_before_published(
+    threads, count
+):
     events, store = [], Store()
-    publisher = Publisher(Broker(events, confirm), store, threads, Metrics())
-    records = Recorder(store, threads, publisher)
+    publisher = JobPublisher(Broker(events, confirm), store, threads, Metrics())
+    writer = JobWriter(store, threads, publisher)
 
     async def ask():
-        await records.record(task())
+        await writer.write(task())
         events.append("answered")
 
     asked = [asyncio.create_task(ask()) for _ in range(count)]
     await asyncio.sleep(0)
     store.go.set()
     await asyncio.gather(*asked)
-    await records.close()
+    await writer.close()
     await publisher.close()
 
     assert store.groups == [count]
-    assert events[:count] == [first] * count
-    assert sorted(events) == ["answered"] * count + ["published"] * count
+    assert events == ["answered"] * count + ["published"] * count
     assert len(store.marked) == count
+
+
+async def test_a_store_that_fails_is_said_to_each_that_waits(threads):
+    store = Store()
+    store.create = away
+    writer = JobWriter(store, threads, JobPublisher(Broker([]), store, threads, Metrics()))
+    asked = [asyncio.create_task(writer.write(task())) for _ in range(3)]
+
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 3
 
 
 async def test_the_loop_is_woken_once_for_the_confirms_of_many(threads, monkeypatch):
     broker = Broker([])
     store, loop = Store(), asyncio.get_running_loop()
-    publisher = Publisher(broker, store, threads, Metrics())
+    publisher = JobPublisher(broker, store, threads, Metrics())
     jobs = [task() for _ in range(50)]
     publishing = asyncio.create_task(publisher.publish(jobs))
     await asyncio.sleep(0)
@@ -129,7 +142,7 @@ async def test_only_what_is_confirmed_in_time_is_marked(threads):
 
     broker = Broker([], end)
     store, metrics = Store(), Metrics()
-    publisher = Publisher(broker, store, threads, metrics)
+    publisher = JobPublisher(broker, store, threads, metrics)
 
     assert await publisher.publish([task(), task(), task()], seconds=0.01) == 1
     await publisher.close()
@@ -144,7 +157,7 @@ async def test_a_confirm_after_the_end_of_the_loop_is_passed_over(threads, caplo
     broker = Broker([])
 
     async def publish():
-        publisher = Publisher(broker, Store(), threads, Metrics())
+        publisher = JobPublisher(broker, Store(), threads, Metrics())
         assert await publisher.publish([task()], seconds=0.01) == 0
 
     await asyncio.to_thread(asyncio.run, publish())
