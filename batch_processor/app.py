@@ -32,7 +32,7 @@ from aimq.jobs.port import JobStore
 from aimq.messages import Kind
 from aimq.ml_client.blocking import MlClient
 from aimq.settings import Settings
-from aimq.workbook import WorkbookReader
+from aimq.workbook.reader import WorkbookReader
 from batch_processor.alone import SharedLock
 from batch_processor.factorial import FactorialWorker
 from batch_processor.handler import Handler, OneByOne

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from aimq.errors import FieldError, MlUnavailable, WorkbookError
 from aimq.ml_client.blocking import Scored
 from aimq.schema import Columns, Schema, match_columns, read_columns
-from aimq.workbook import Sheet
+from aimq.workbook.sheet import Sheet
 
 #: Longest text of the ``error`` column, in characters.
 MAX_ERROR: Final = 1_000

@@ -12,7 +12,8 @@ from aimq.errors import NotFound, WorkbookError
 from aimq.files import FileStore
 from aimq.ml_client.blocking import MlClient
 from aimq.settings import Settings
-from aimq.workbook import WorkbookReader, write_workbook
+from aimq.workbook.reader import WorkbookReader
+from aimq.workbook.writing import write_workbook
 from batch_processor.handler import Success, Work
 from batch_processor.spreadsheet import Progress, score
 

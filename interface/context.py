@@ -9,7 +9,7 @@ from aimq.files import FileStore
 from aimq.jobs.port import JobStore
 from aimq.ml_client.relay import MlRelay
 from aimq.settings import Settings
-from aimq.workbook import WorkbookReader
+from aimq.workbook.header import HeaderReader
 from interface.backlog import Backlog
 from interface.baseline import Baseline
 from interface.callbacks import Callbacks
@@ -42,7 +42,7 @@ class Context:
         self.threads = Threads(_STORE_THREADS, "store")
         self.broker_threads = Threads(_BROKER_THREADS, "broker")
         self.workbook_threads = Threads(_WORKBOOK_THREADS, "workbook")
-        self.workbooks = WorkbookReader(self.settings.max_unpacked_mb, _WORKBOOK_THREADS)
+        self.workbooks = HeaderReader(self.settings.max_unpacked_mb, _WORKBOOK_THREADS)
         self.publisher = Publisher(self.broker, self.store, self.threads, self.metrics)
         self.recorder = Recorder(self.store, self.threads, self.publisher)
         self.events = JobEvents(self.store, self.threads, self.metrics)

@@ -25,7 +25,7 @@ from aimq.errors import (
 )
 from aimq.jobs.job import Job
 from aimq.messages import Kind
-from aimq.workbook import check_columns
+from aimq.workbook.columns import check_columns
 from interface.context import Context, upload_key
 from interface.filenames import display_name
 from interface.openapi import UPLOAD, problems
