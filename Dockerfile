@@ -1,29 +1,42 @@
 # One image for every service; the command chooses: interface, ml-service, batch-processor, train.
-# Four fifths of what it adds to its base are scipy with scikit-learn, pyarrow, pandas, numpy, onnx
-# and onnxruntime. Builds with BuildKit and with the classic builder; it uses neither's extensions.
+# Two targets: the default has training and the pickle baseline in it; `--target slim` serves ONNX
+# models only. Builds for amd64 and arm64, with BuildKit and with the classic builder.
 ARG PYTHON_IMAGE=python:3.12.8-slim-bookworm
 
-FROM ${PYTHON_IMAGE} AS build
+FROM ${PYTHON_IMAGE} AS packages-slim
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
-RUN python3 -m venv /opt/aimq
+# hadolint ignore=DL3008
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends binutils \
+    && rm -rf /var/lib/apt/lists/* && python3 -m venv /opt/aimq
 WORKDIR /src
 # The pinned packages come first: this layer is built again only when a version changes.
+COPY requirements/slim.lock requirements/slim.lock
+RUN /opt/aimq/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements/slim.lock
+
+FROM packages-slim AS packages
 COPY requirements/deploy.lock requirements/deploy.lock
 RUN /opt/aimq/bin/python -m pip install --quiet --require-hashes -r requirements/deploy.lock
+
+FROM packages-slim AS build-slim
 COPY pyproject.toml README.md LICENSE ./
+COPY deploy/trim deploy/trim
 COPY aimq aimq
 COPY interface interface
 COPY batch_processor batch_processor
 COPY ml_service ml_service
 COPY etl etl
-# The tests of the packages are a tenth of the image and nobody runs them there; pip is not needed
-# either once everything is installed.
+# pip is not needed once everything is installed.
 RUN /opt/aimq/bin/python -m pip install --quiet --no-deps --no-build-isolation . \
-    && find /opt/aimq/lib -type d \( -name tests -o -name test \) -prune -exec rm -rf {} + \
-    && find /opt/aimq/lib -name __pycache__ -type d -prune -exec rm -rf {} + \
+    && deploy/trim /opt/aimq/lib/python3*/site-packages \
     && rm -rf /opt/aimq/bin/pip* /opt/aimq/lib/python3*/site-packages/pip /opt/aimq/lib/python3*/site-packages/pip-*
 
-FROM ${PYTHON_IMAGE}
+FROM packages AS build
+COPY --from=build-slim /src ./
+RUN /opt/aimq/bin/python -m pip install --quiet --no-deps --no-build-isolation . \
+    && deploy/trim /opt/aimq/lib/python3*/site-packages \
+    && rm -rf /opt/aimq/bin/pip* /opt/aimq/lib/python3*/site-packages/pip /opt/aimq/lib/python3*/site-packages/pip-*
+
+FROM ${PYTHON_IMAGE} AS runtime
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG CREATED=unknown
@@ -33,7 +46,6 @@ LABEL org.opencontainers.image.title="AIMQ" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"
-COPY --from=build /opt/aimq /opt/aimq
 # Models and data are volumes; the rest of the file system may be read-only. The base's own pip goes
 # too: nothing is installed into a running container.
 RUN groupadd --gid 10001 aimq \
@@ -45,10 +57,16 @@ ENV PATH=/opt/aimq/bin:$PATH \
     HOME=/tmp \
     AIMQ_DATA_DIR=/data AIMQ_MODELS_DIR=/models \
     AIMQ_INTERFACE_HOST=0.0.0.0 AIMQ_ML_HOST=0.0.0.0 AIMQ_METRICS_HOST=0.0.0.0 \
-    AIMQ_ENVIRONMENT=production AIMQ_LOG_JSON=1
+    AIMQ_ENVIRONMENT=production
 USER 10001:10001
 WORKDIR /tmp
 EXPOSE 8080 5001 9102
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["aimq"]
 CMD ["--help"]
+
+FROM runtime AS slim
+COPY --from=build-slim /opt/aimq /opt/aimq
+
+FROM runtime
+COPY --from=build /opt/aimq /opt/aimq

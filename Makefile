@@ -1,11 +1,11 @@
-# Every target sets up what it needs. Nothing but Python 3.11 to 3.13 has to be installed.
+# Every target sets up what it needs. Nothing but Python 3.11 to 3.14 has to be installed.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
-	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' \
 	&& echo $$p && break; done)
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -102,7 +102,10 @@ services: ## Install RabbitMQ and Redis for the tests (root on Debian or Ubuntu;
 	@tests/servers/install
 
 $(VENV)/.python:
-	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; none is on the PATH." >&2; exit 2; }
+	@test -n "$(PYTHON)" || { printf '%s\n' "Python 3.11 to 3.14 is needed and none is on the PATH. Install one:" \
+		"  Debian, Ubuntu   apt install python3 python3-venv" "  Fedora           dnf install python3" \
+		"  macOS            brew install python@3.13" \
+		"  anywhere         uv python install 3.13, then: make PYTHON=\$$(uv python find 3.13)" >&2; exit 2; }
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv does not work here; on Debian: apt install python3-venv" >&2; exit 2; }
 	@touch $@
 

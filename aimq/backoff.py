@@ -21,7 +21,7 @@ class RetryPolicy:
     max_seconds: float
 
     def exhausted(self, attempts: int) -> bool:
-        """Tell whether, after `attempts` failures, no further attempt is allowed."""
+        """True if no further attempt is allowed after `attempts` failures."""
         return attempts >= self.max_attempts
 
     def nominal(self, attempts: int) -> float:
@@ -35,8 +35,8 @@ class RetryPolicy:
         """Return how long to wait after `attempts` failures, in seconds.
 
         Half of the nominal delay is kept and half is drawn ("equal jitter", Brooker, "Exponential
-        Backoff And Jitter", AWS Architecture Blog 2015), so that retries neither march in step nor
-        come at once. A longer ``Retry-After`` of the server wins, up to `max_seconds`.
+        Backoff And Jitter", AWS Architecture Blog 2015), so that retries are spread out and never
+        immediate. A longer ``Retry-After`` of the server wins, up to `max_seconds`.
 
         Args:
             attempts: failures so far, 1 or more.

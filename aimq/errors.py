@@ -4,7 +4,10 @@
     ├── SettingsError          the start is refused                        exit 2
     ├── ClientError            what was asked cannot be done as asked      400
     │   ├── Unauthorized       no key, or a wrong one                      401
+    │   ├── Forbidden          another web site asks, or an unknown Host   403
     │   ├── NotFound           no such thing                               404
+    │   ├── RequestTimedOut    the request did not come in time            408
+    │   ├── Disconnected       the client left; nobody reads the answer    400
     │   ├── Conflict           not in this state                           409
     │   ├── Gone               expired                                     410
     │   ├── TooLarge           over a bound                                413
@@ -22,7 +25,7 @@
     │   ├── MlUnavailable      the ML service cannot be reached            503
     │   ├── WebhookFailed      a webhook's receiver did not take it        503
     │   ├── WorkerDied         the process of a computation died           503
-    │   └── ModelMissing       a runtime has lost the model; stored anew   503
+    │   └── ModelMissing       a runtime has lost the model; stored again  503
     ├── ModelRefused           a model file that must not be served        500
     ├── MessageRejected        a message nobody can process                422
     └── InternalError          a bug of ours                               500
@@ -89,6 +92,24 @@ class Unauthorized(ClientError):
 
     status = 401
     title = "Not authorised"
+
+
+class Forbidden(ClientError):
+    """Not from another web site, nor under a Host that is not answered."""
+
+    status = 403
+    title = "Forbidden"
+
+
+class RequestTimedOut(ClientError):
+    """The rest of a request did not come in time."""
+
+    status = 408
+    title = "Request timed out"
+
+
+class Disconnected(ClientError):
+    """The client went away before its request was complete; nobody reads the answer."""
 
 
 class NotFound(ClientError):

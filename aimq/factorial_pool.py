@@ -79,7 +79,7 @@ class FactorialPool:
             if time.monotonic() > deadline:
                 raise TaskTooLong(
                     f"The computation took more than {self._seconds:g} s and was stopped. Ask for "
-                    "a smaller number, or have AIMQ_TASK_SECONDS raised."
+                    "a smaller number."
                 )
 
     def _take(self) -> _Child:

@@ -1,4 +1,4 @@
-"""The garbage collector and what start-up made.
+"""Keeps the objects that start-up makes out of garbage collection.
 
 A full collection looks at every object there is. The libraries of a service are some hundred
 thousand objects that live as long as the process: looking at them again stops every thread for
@@ -11,7 +11,7 @@ import gc
 
 
 def freeze_gc() -> None:
-    """Take every object there is out of all further collections.
+    """Exclude every existing object from all further collections.
 
     Call it where a process has made what it keeps, before it takes work. What is dropped later is
     still freed by its reference count; only a cycle among what is there now would stay for ever.

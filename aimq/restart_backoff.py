@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class RestartBackoff:
-    """Doubling delays between restarts, forgiven after a time of good health.
+    """Doubling delays between restarts; a service that lived long enough starts at the first one.
 
     Attributes:
         base_seconds: delay before the first restart, in seconds.
         max_seconds: longest delay, in seconds.
-        forgive_seconds: a service that lived this long starts counting anew, in seconds.
+        forgive_seconds: a service that lived this long resets the count, in seconds.
     """
 
     base_seconds: float = 0.2

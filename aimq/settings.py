@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from aimq.errors import SettingsError
@@ -36,7 +36,55 @@ Seconds = Annotated[float, Field(gt=0)]
 CommaSeparated = Annotated[frozenset[str], NoDecode]
 
 
-class Settings(BaseSettings):
+class Constants(BaseModel):
+    """Values that no installation has a reason to turn: no environment variable sets them.
+
+    They are fields, so that a test can give a service another value by keyword.
+    """
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    redisai_connect_seconds: Seconds = 0.5
+    """Longest wait for a connection to RedisAI, in seconds; then the answer is made in-process."""
+    redisai_timeout_seconds: Seconds = 1.0
+    """Longest wait for RedisAI's answer to one execution, in seconds; then as above."""
+    redisai_store_seconds: Seconds = 120.0
+    """Longest wait for RedisAI to take a model, in seconds; it answers nobody meanwhile."""
+    redisai_connections: Positive = 16
+    """Most connections to RedisAI of one process (on its event loop; as many for its threads)."""
+    keep_versions: int = Field(default=5, ge=1)
+    """Published versions of a model that training keeps, the newest and the current one; older ones
+    are deleted."""
+    ml_timeout_seconds: Seconds = 30.0
+    """Longest wait for one answer of the ML service, in seconds."""
+    delivery_limit: Positive = 3
+    """Deliveries of one message that end with its worker's death before it is dead-lettered."""
+    batch_rows: Positive = 10_000
+    """Rows sent to the ML service in one request by the batch processor."""
+    max_unpacked_mb: Positive = 2048
+    """Largest workbook once unpacked, in MiB; larger: refused."""
+    max_body_kb: Positive = 1024
+    """Largest JSON body, in KiB; larger: 413."""
+    latency_target_ms: Positive = 20
+    """Single predictions slower than this, in milliseconds, make the ML service admit less."""
+    queue_bound: Positive = 100_000
+    """Most messages waiting in one queue; beyond it uploads and tasks are answered 503."""
+    shutdown_seconds: Seconds = 25.0
+    """Longest wait for work under way when asked to stop, in seconds."""
+    drain_seconds: float = Field(default=0.0, ge=0)
+    """How long an HTTP service still answers after SIGTERM while it says that it is not ready, in
+    seconds; 5 in production, where a load balancer has to notice."""
+    task_seconds: Seconds = 300.0
+    """Longest computation of one task, in seconds; then it is stopped and fails."""
+    webhook_attempts: Positive = 10
+    """Attempts at one webhook before it is dead-lettered."""
+    webhook_timeout_seconds: Seconds = 10.0
+    """Longest wait for a webhook's receiver, in seconds."""
+    log_json: bool = False
+    """One JSON object per log line instead of text; true in production."""
+
+
+class Settings(Constants, BaseSettings):
     """Settings of every service. Immutable; safe to share between threads."""
 
     model_config = SettingsConfigDict(
@@ -46,7 +94,8 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     """Folder of the embedded queue, store and files."""
     broker_url: str = Field(default="", repr=False)
-    """``sqlite:///…`` (default: ``<data>/aimq.db``), ``amqp://user:pw@host:5672/vhost``, ``amqps://``."""
+    """``sqlite:///…`` (default: ``<data>/aimq.db``), ``amqp://user:pw@host:5672/vhost`` (or
+    several: ``host1:5672,host2:5672``), ``amqps://``."""
     broker_ca: str = ""
     """File of authorities (PEM) to trust for ``amqps://``; empty: the system's."""
     store_url: str = Field(default="", repr=False)
@@ -56,21 +105,10 @@ class Settings(BaseSettings):
     that no job of its store names are deleted after a day."""
     redisai_url: str = Field(default="", repr=False)
     """``redis://host:6379/0`` of a RedisAI server, database 0; empty: in-process ONNX Runtime."""
-    redisai_connect_seconds: Seconds = 0.5
-    """Longest wait for a connection to RedisAI, in seconds; then the answer is made in-process."""
-    redisai_timeout_seconds: Seconds = 1.0
-    """Longest wait for RedisAI's answer to one execution, in seconds; then as above."""
-    redisai_store_seconds: Seconds = 120.0
-    """Longest wait for RedisAI to take a model, in seconds; it answers nobody meanwhile."""
-    redisai_connections: Positive = 16
-    """Most connections to RedisAI of one process (on its event loop; as many for its threads)."""
     models_dir: Path = Path("models")
     """Folder of the published model versions."""
     model_name: str = "used_cars"
     """Which published model is served and trained: a folder of ``models_dir``."""
-    keep_versions: int = Field(default=5, ge=1)
-    """Published versions of a model that training keeps, the newest and the current one; older ones
-    are deleted."""
 
     interface_host: str = "127.0.0.1"
     """Address the interface listens on."""
@@ -84,8 +122,6 @@ class Settings(BaseSettings):
     """Port of the ML service; 0 takes a free one."""
     ml_url: str = "http://127.0.0.1:5001"
     """Where the other services reach the ML service."""
-    ml_timeout_seconds: Seconds = 30.0
-    """Longest wait for one answer of the ML service, in seconds."""
     metrics_host: str = "127.0.0.1"
     """Address of the batch processor's ``/metrics`` and ``/health/*``."""
     metrics_port: Port = 9102
@@ -101,43 +137,21 @@ class Settings(BaseSettings):
     """Delay before the first retry, in seconds; doubles with each further one."""
     retry_max_seconds: Seconds = 60.0
     """Longest delay between two attempts, in seconds."""
-    delivery_limit: Positive = 3
-    """Deliveries of one message that end with its worker's death before it is dead-lettered."""
     lease_seconds: Seconds = 10.0
     """How long a claim outlives its worker's last sign of life, in seconds."""
-    batch_rows: Positive = 10_000
-    """Rows sent to the ML service in one request by the batch processor."""
 
     max_upload_mb: Positive = 100
     """Largest upload, in MiB of file; larger: 413."""
-    max_unpacked_mb: Positive = 2048
-    """Largest workbook once unpacked, in MiB; larger: refused."""
     max_rows: Positive = 1_048_575
     """Most data rows of one spreadsheet; more: refused."""
-    max_body_kb: Positive = 1024
-    """Largest JSON body, in KiB; larger: 413."""
     rate_limit: str = "2000/second"
     """Requests per client of the ML service, scaled down with health."""
-    latency_target_ms: Positive = 20
-    """Single predictions slower than this, in milliseconds, make the ML service admit less."""
     result_ttl_seconds: Positive = 604_800
     """Age at which a record and its files are deleted, in seconds."""
-    queue_bound: Positive = 100_000
-    """Most messages waiting in one queue; beyond it uploads and tasks are answered 503."""
-    shutdown_seconds: Seconds = 25.0
-    """Longest wait for work under way when asked to stop, in seconds."""
-    drain_seconds: float = Field(default=0.0, ge=0)
-    """How long an HTTP service still answers after SIGTERM while it says that it is not ready."""
     factorial_max: Positive = 200_000
     """Largest ``no`` of the factorial workload."""
-    task_seconds: Seconds = 300.0
-    """Longest computation of one task, in seconds; then it is stopped and fails."""
     webhook_secret: str = Field(default="", repr=False)
     """Signs webhooks; text, or ``whsec_`` and base64; empty: no ``callback_url`` is taken."""
-    webhook_attempts: Positive = 10
-    """Attempts at one webhook before it is dead-lettered."""
-    webhook_timeout_seconds: Seconds = 10.0
-    """Longest wait for a webhook's receiver, in seconds."""
     webhook_allow_private: bool = False
     """Lets webhooks go to loopback, private and link-local addresses."""
 
@@ -157,8 +171,6 @@ class Settings(BaseSettings):
     """development or production; outside development the secrets of the examples are refused."""
     log_level: str = "info"
     """debug, info, warning or error."""
-    log_json: bool = False
-    """One JSON object per log line instead of text."""
 
     @field_validator("api_keys", "allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
@@ -195,12 +207,6 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _drains_in_time(self) -> Self:
-        if self.drain_seconds >= self.shutdown_seconds:
-            raise ValueError("AIMQ_DRAIN_SECONDS must be less than AIMQ_SHUTDOWN_SECONDS")
-        return self
-
-    @model_validator(mode="after")
     def _derive(self) -> Self:
         data = self.data_dir.absolute()
         derived = {
@@ -210,6 +216,8 @@ class Settings(BaseSettings):
             "interface_url": self.interface_url or _url(self.interface_host, self.interface_port),
             "prefetch": self.prefetch or 2 * self.concurrency,
         }
+        if self.environment == "production":
+            derived |= {"drain_seconds": self.drain_seconds or 5.0, "log_json": True}
         for name, value in derived.items():
             object.__setattr__(self, name, value)
         return self
@@ -251,13 +259,18 @@ def _url(host: str, port: int) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether `host` can be reached from this machine only."""
+    """True if `host` can be reached from this machine only."""
     if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def variables() -> list[str]:
+    """Return the fields that an environment variable sets, in their order."""
+    return [name for name in Settings.model_fields if name not in Constants.model_fields]
 
 
 def load_settings(**overrides: object) -> Settings:
@@ -290,7 +303,7 @@ def _first_problem(exc: ValidationError) -> str:
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = {PREFIX + name.upper() for name in variables()}
     for name in environ:
         if name.startswith(PREFIX) and name not in known and not name.startswith(TEST_ONLY):
             near = difflib.get_close_matches(name, known, n=1)

@@ -1,4 +1,4 @@
-"""Runs the services as child processes: restarts what dies, stops all in order."""
+"""Runs the services as child processes, restarts those that die, and stops all in order."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Supervisor:
             started = time.monotonic()
             service.process = await asyncio.create_subprocess_exec(
                 *service.command, env=self._environ, stdin=asyncio.subprocess.DEVNULL,
-                # A group of its own: Ctrl-C reaches the supervisor alone, which stops in order.
+                # A separate process group: Ctrl-C reaches the supervisor only.
                 start_new_session=True,
             )  # fmt: skip
             code = await service.process.wait()
@@ -119,5 +119,5 @@ def _cause(code: int) -> str:
 
 
 def service_command(name: str) -> list[str]:
-    """Return the command that runs one of our services under this supervisor's eye."""
+    """Return the command that runs a service and ends it when this process ends."""
     return [sys.executable, "-m", "aimq", name, "--parent", str(os.getpid())]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import signal
 import socket
 import threading
@@ -17,7 +16,6 @@ from typing import Final
 import uvicorn
 from starlette.applications import Starlette
 
-from aimq.backoff import RetryPolicy
 from aimq.broker.connect import connect_broker
 from aimq.broker.port import Broker
 from aimq.broker.topology import WORK_QUEUES
@@ -33,20 +31,18 @@ from aimq.messages import Kind
 from aimq.ml_client.blocking import MlClient
 from aimq.settings import Settings
 from aimq.workbook.reader import WorkbookReader
-from batch_processor.alone import SharedLock
-from batch_processor.factorial import FactorialWorker
-from batch_processor.handler import Handler, OneByOne
-from batch_processor.leases import Leases
-from batch_processor.predictions import RecordScorer
-from batch_processor.processor import Processor
-from batch_processor.settling import Settling
-from batch_processor.stations import stations
-from batch_processor.uploads import SpreadsheetScorer
-from batch_processor.webhooks import WebhookSender
-from batch_processor.workshop import Workshop
+from batch_processor.claiming import Claims
+from batch_processor.consumers import Consumers, consumer_configs
+from batch_processor.context import ConsumerContext
+from batch_processor.factorials import FactorialHandler
+from batch_processor.memory_budget import MemoryBudget, available_memory
+from batch_processor.predictions import PredictionHandler
+from batch_processor.spreadsheets import SpreadsheetHandler
+from batch_processor.webhooks import WebhookHandler
+from batch_processor.work import Handler, one_by_one
 
-#: Time between two looks for services that are away at the start, in seconds.
-_LOOK_SECONDS: Final = 0.5
+#: Time between two checks for services that are away at the start, in seconds.
+_CHECK_SECONDS: Final = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +51,7 @@ def run(settings: Settings, queues: Sequence[str] = WORK_QUEUES) -> int:
     """Work on `queues` until SIGTERM or SIGINT; return the exit code.
 
     Blocks; call it on the main thread, which gets the signals. What is in hand then is finished or
-    handed back within ``shutdown_seconds``; a second signal ends the process at once.
+    put back within ``shutdown_seconds``; a second signal ends the process at once.
     """
     stopping = threading.Event()
     with ExitStack() as stack:
@@ -73,53 +69,50 @@ def run(settings: Settings, queues: Sequence[str] = WORK_QUEUES) -> int:
             "ml_service": client.check,
         }
         stack.enter_context(_probes(sock, checks))
-        calculators = stack.enter_context(
+        pool = stack.enter_context(
             closing(FactorialPool(settings.concurrency, settings.task_seconds))
         )
         reader = stack.enter_context(
             closing(WorkbookReader(settings.max_unpacked_mb, settings.concurrency))
         )
+        memory = MemoryBudget(available_memory() // 2, settings.concurrency)
         handlers: dict[Kind, Handler] = {
-            Kind.SPREADSHEET: OneByOne(SpreadsheetScorer(files, client, reader, settings)),
-            Kind.PREDICTION: RecordScorer(client),
-            Kind.FACTORIAL: OneByOne(FactorialWorker(files, calculators)),
-            Kind.WEBHOOK: OneByOne(WebhookSender(store, settings)),
+            Kind.SPREADSHEET: one_by_one(
+                SpreadsheetHandler(files, client, reader, memory, settings)
+            ),
+            Kind.PREDICTION: PredictionHandler(client, settings.max_body_kb * 1024 // 2),
+            Kind.FACTORIAL: one_by_one(FactorialHandler(files, pool)),
+            Kind.WEBHOOK: one_by_one(WebhookHandler(store, settings)),
         }
         if not _wait_for(checks, stopping):
             return 0
-        shop = _workshop(settings, store, broker, handlers)
-        processor = Processor(broker, shop, stations(settings, shop, handlers, queues))
-        processor.start()
+        consumers = Consumers(
+            broker,
+            consumer_context(settings, store, broker),
+            consumer_configs(settings, handlers, queues),
+        )
+        consumers.start()
         freeze_gc()
         logger.info("Working on %s; probes at %s", ", ".join(queues), address(sock))
         stopping.wait()
         logger.info("Stopping: finishing what is in hand")
-        processor.stop(settings.shutdown_seconds)
+        consumers.stop(settings.shutdown_seconds)
     return 0
 
 
-def _workshop(
-    settings: Settings, store: JobStore, broker: Broker, handlers: Mapping[Kind, Handler]
-) -> Workshop:
-    return Workshop(
+def consumer_context(settings: Settings, store: JobStore, broker: Broker) -> ConsumerContext:
+    """Return what the consumers of this process share."""
+    owner = f"{socket.gethostname()}:{os.getpid()}"
+    return ConsumerContext(
         store=store,
         publish=broker.publish,
-        handlers=handlers,
-        leases=Leases(store, settings.lease_seconds),
-        settling=Settling(store),
-        policy=RetryPolicy(
-            settings.max_attempts, settings.retry_base_seconds, settings.retry_max_seconds
-        ),
-        owner=f"{socket.gethostname()}:{os.getpid()}",
-        lease_seconds=settings.lease_seconds,
+        claims=Claims(store, owner, settings.lease_seconds),
         delivery_limit=settings.delivery_limit,
-        uniform=random.random,
-        floor=SharedLock(),
     )
 
 
 def _wait_for(checks: Mapping[str, Callable[[], None]], stopping: threading.Event) -> bool:
-    """Wait until every check passes, saying once what is waited for. False: asked to stop."""
+    """Wait until every check passes; log once what is waited for. False if asked to stop."""
     said: set[str] = set()
     while not stopping.is_set():
         missing = {}
@@ -133,7 +126,7 @@ def _wait_for(checks: Mapping[str, Callable[[], None]], stopping: threading.Even
         for name in missing.keys() - said:
             logger.warning("Waiting: %s", missing[name])
         said |= missing.keys()
-        stopping.wait(_LOOK_SECONDS)
+        stopping.wait(_CHECK_SECONDS)
     return False
 
 

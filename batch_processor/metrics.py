@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -16,3 +18,10 @@ SECONDS: Final = Histogram(
     ["kind"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
+
+
+@contextmanager
+def active(kind: str) -> Iterator[None]:
+    """Count and time the call of a handler for the length of a ``with`` block."""
+    with ACTIVE.labels(kind).track_inprogress(), SECONDS.labels(kind).time():
+        yield

@@ -1,53 +1,68 @@
-"""Handles asynchronous predictions: many tasks, one request to the ML service."""
+"""Works on asynchronous predictions: many tasks, few requests to the ML service."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
-from aimq.errors import FieldError, Invalid
-from batch_processor.handler import Ending, Success, Work
+from aimq.errors import AimqError, ClientError, FieldError, Invalid, TooLarge
+from aimq.ml_client.blocking import MlClient
+from batch_processor.disposition import Ack
+from batch_processor.work import Result, Work
 
 #: Most records of one request.
-MOST: Final = 256
+MAX_RECORDS: Final = 256
+#: How the ML service refuses a whole request for what one record in it may be.
+_REFUSALS: Final = (ClientError, TooLarge, Invalid)
 
 
-class Predictor(Protocol):
-    """Where predictions come from (`aimq.ml_client.blocking.MlClient`)."""
+class PredictionHandler:
+    """The handler of predictions. A wrong record fails its own task and no other. Thread-safe.
 
-    def predict_records(self, records: list[object]) -> list[dict[str, Any]]:
-        """Score records; one answer per record, in order."""
-        ...
+    Args:
+        max_bytes: most bytes of records in one request; a larger record goes alone.
+    """
+
+    def __init__(self, client: MlClient, max_bytes: int) -> None:
+        self._client, self._max_bytes = client, max_bytes
+
+    def __call__(self, works: Sequence[Work]) -> Sequence[Result]:
+        """Predict every record; one result per task, in order."""
+        records = [work.job.input for work in works]
+        return [result for batch in self._batches(records) for result in self._predict(batch)]
+
+    def _batches(self, records: Sequence[bytes]) -> Iterator[list[bytes]]:
+        """Yield the records in order, in batches of at most `max_bytes`."""
+        batch: list[bytes] = []
+        size = 0
+        for record in records:
+            if batch and size + len(record) > self._max_bytes:
+                yield batch
+                batch, size = [], 0
+            batch.append(record)
+            size += len(record)
+        if batch:
+            yield batch
+
+    def _predict(self, batch: list[bytes]) -> list[Result]:
+        """Predict a batch. One that is refused as a whole is split, down to the record at fault."""
+        try:
+            answers = self._client.predict_records([msgspec.Raw(record) for record in batch])
+        except AimqError as exc:
+            if type(exc) not in _REFUSALS or len(batch) == 1:
+                return [exc] * len(batch)
+            middle = len(batch) // 2
+            return self._predict(batch[:middle]) + self._predict(batch[middle:])
+        return [_result(answer) for answer in answers]
 
 
-class RecordScorer:
-    """The `Handler` of predictions: whatever waits, up to `MOST`, goes in one request."""
-
-    def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
-
-    @property
-    def limit(self) -> int:
-        """Most tasks taken at once."""
-        return MOST
-
-    def handle(self, works: Sequence[Work]) -> Sequence[Ending]:
-        """Predict every record; a wrong one fails its own task and no other."""
-        answers = self._predictor.predict_records(
-            [msgspec.Raw(work.job.input) for work in works]  # as it was stored: JSON already
-        )
-        return [_ending(answer) for answer in answers]
-
-
-def _ending(answer: Mapping[str, Any]) -> Ending:
+def _result(answer: Mapping[str, Any]) -> Result:
     if "error" in answer:
         errors: list[FieldError] = answer.get("errors", [])
         return Invalid(str(answer["error"]), errors=errors)
     version = str(answer.get("model_version", ""))
     # The group's key is the schema's; it is the other text of an answer.
     groups = [v for k, v in answer.items() if k != "model_version" and isinstance(v, str)]
-    return Success(
-        result=msgspec.json.encode(answer), model_versions=dict.fromkeys(groups, version)
-    )
+    return Ack(result=msgspec.json.encode(answer), model_versions=dict.fromkeys(groups, version))

@@ -23,12 +23,12 @@ from aimq.errors import ClientError, Gone, WebhookFailed
 from aimq.jobs.answer import answer
 from aimq.jobs.job import Job
 from aimq.jobs.port import JobStore
-from aimq.messages import Kind
 from aimq.settings import Settings
 from aimq.webhooks.address import check_url
 from aimq.webhooks.signature import signed_headers
+from batch_processor.disposition import Ack, Defer
 from batch_processor.guarded_network import GuardedNetwork
-from batch_processor.handler import Later, Success, Work
+from batch_processor.work import Work
 
 #: Time until the next look at a task that is not final yet, in seconds.
 _LOOK_SECONDS: Final = 2.0
@@ -37,16 +37,7 @@ _REDIRECT: Final = range(300, 400)
 _RETRY_LATER: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-def announcement(task: Job) -> Job:
-    """Return a new job that tells of a task's end. What the task came to is looked up then."""
-    return Job(
-        kind=Kind.WEBHOOK,
-        input=msgspec.json.encode({"task_id": task.job_id}),
-        traceparent=task.traceparent,
-    )
-
-
-class WebhookSender:
+class WebhookHandler:
     """Sends one webhook at a time per thread. Thread-safe.
 
     Args:
@@ -58,7 +49,7 @@ class WebhookSender:
     ) -> None:
         self._store, self._settings, self._clock = store, settings, clock
 
-    def __call__(self, work: Work) -> Success | Later:
+    def __call__(self, work: Work) -> Ack | Defer:
         """Send the webhook of a job.
 
         Raises:
@@ -68,11 +59,11 @@ class WebhookSender:
         """
         task = self._store.get(msgspec.json.decode(work.job.input)["task_id"])
         if task is None or not task.callback_url:
-            return Success()  # deleted by its owner, who wants to hear no more of it
+            return Ack()  # deleted by its owner, who wants to hear no more of it
         if not task.final:
-            return Later(_LOOK_SECONDS)
+            return Defer(_LOOK_SECONDS)
         self._send(task)
-        return Success()
+        return Ack()
 
     def _send(self, task: Job) -> None:
         settings = self._settings

@@ -27,9 +27,9 @@ import onnxruntime
 import pyarrow as pa
 
 from aimq.schema import Schema, load_schema, read_columns
-from aimq.schema.sampling import sample_records
 from benchmarks import load, plot, study
 from benchmarks.machine import describe
+from benchmarks.sampling import sample_records
 from benchmarks.service import PATIENCE, interface, ml_service
 
 ARROW = {"content-type": "application/vnd.apache.arrow.stream"}

@@ -30,7 +30,7 @@ from aimq.files import connect_files
 from aimq.jobs.connect import connect_store
 from aimq.settings import Settings
 from benchmarks.machine import describe
-from tests.system import ROOT, System, environment, running
+from tests.system import ROOT, System, constants, environment, running
 
 SAMPLE: Final = ROOT / "assets" / "sample_files" / "1_row.xlsx"
 _CLIENTS: Final = 32
@@ -168,8 +168,9 @@ def run(folder: Path, models: Path, *, tasks: int, ttl: int, interval: float) ->
         folder,
         models,
         AIMQ_RESULT_TTL_SECONDS=str(ttl),
-        AIMQ_QUEUE_BOUND=str(_BOUND),  # what waits longer than its lifetime would be a dead letter
         AIMQ_LOG_LEVEL="warning",
+        # What waits longer than its lifetime would be a dead letter.
+        **constants(queue_bound=_BOUND),
     )
     with running(environ) as system:
 

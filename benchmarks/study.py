@@ -9,7 +9,7 @@ from pathlib import Path
 from aimq import published
 from aimq.published import Manifest
 from aimq.schema import load_schema
-from aimq.schema.sampling import sample_records
+from benchmarks.sampling import sample_records
 
 RESULTS = Path("results")
 

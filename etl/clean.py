@@ -108,8 +108,12 @@ def _tidy(schema: Schema, frame: pd.DataFrame, account: Account) -> tuple[pd.Dat
     Returns:
         The table, NaN where a cell cannot be read, and the rows that have a blank.
     """
-    categories = {schema.group: schema.groups}
-    categories.update({f.name: f.categories for f in schema.features if not f.numeric})
+    features = [schema.group_feature, *schema.features]
+    categories = {
+        f.name: {spelling: f.categories[code] for spelling, code in f.codes().items()}
+        for f in features
+        if not f.numeric
+    }
     units = {f.name: f.unit for f in schema.features} | {schema.target: schema.target_unit}
     tidy: dict[str, pd.Series[str] | Floats] = {}
     touched: dict[str, Mask] = {}
@@ -119,13 +123,13 @@ def _tidy(schema: Schema, frame: pd.DataFrame, account: Account) -> tuple[pd.Dat
         raw = pd.Series(words, dtype=str)
         text = raw.str.strip()
         folded = text.map(fold).astype(str)
-        known = {fold(category): category for category in categories.get(name, ())}
+        known = categories.get(name, {})
         blank = (folded.isin(BLANKS) & ~folded.isin(list(known))).to_numpy()
         spaced = (raw != text).to_numpy() & ~blank
         if name in categories:
             canonical = folded.map(known).fillna(text).mask(blank)
-            recased = (canonical != text).to_numpy() & ~blank
-            _mark(touched, "wrong case", recased[places])
+            respelled = (canonical != text).to_numpy() & ~blank
+            _mark(touched, "category spelled otherwise", respelled[places])
             tidy[name] = canonical.iloc[places].reset_index(drop=True)
         else:
             numbers, rewritten = _numbers(text, units[name])

@@ -58,7 +58,7 @@ def check_parity(onnx: bytes, pickled: bytes, matrix: Matrix) -> float:
     Raises:
         ModelRefused: it is over `TOLERANCE`, or an answer is no finite number.
     """
-    import onnxruntime  # noqa: PLC0415 - slow to import
+    from aimq.ort import onnxruntime  # noqa: PLC0415 - slow to import
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -1,22 +1,23 @@
 """A synthetic table of used-car sales, for the default model. No row of it is a real sale.
 
-Models, prices and proportions are invented. What the data has of real tables is their dirt, so that
-the pipeline has something to clean.
+Prices and proportions are invented. What the data has of real tables is their dirt, so that the
+pipeline has something to clean.
 
 The price of a car, in local currency, rounded to whole units and never below 300::
 
     price = base(model)                           14 to 58 thousand: `BASE`
           × exp(-0.011 · age_in_months · wear)    wear 1.15 for electric cars, else 1
           × (1 - 0.35 · min(kilometers / 300,000, 1))
-          × fuel × gear × body × line × climate × color      `FACTORS`
-          × (1 + 0.02 · (doors - 4)) × (1 + 0.015 · (seats - 5))
+          × fuel × gear × body × line × doors × seats × climate × color      `FACTORS`
           × exp(0.08 · z)                         z standard normal: what the fields do not say
 
-Kilometers follow age (about 1,150 a month, log-normal); electric cars are young.
+Kilometers follow age (about 1,150 a month, log-normal); electric cars are young; coupes and
+convertibles have 2 to 3 doors.
 
 Then the dirt, in shares of rows (`DIRT`): blanks written in several ways, outer spaces, wrong case,
-numbers as text with units and thousands separators, outliers such as an odometer with two digits
-too many, unknown categories, and rows entered twice.
+numbers as text with units and thousands separators, models as fractions (``180.0``, as a table
+program saves a column of numbers with blanks), outliers such as an odometer with two digits too
+many, unknown categories, and rows entered twice.
 """
 
 from __future__ import annotations
@@ -38,18 +39,18 @@ Floats = NDArray[np.float64]
 
 #: Price of a new car, by model.
 BASE: Final = {
-    "Alba": 14_000,
-    "Arlo": 16_500,
-    "Aster": 19_000,
-    "Avena": 21_000,
-    "Basil": 24_000,
-    "Bento": 27_500,
-    "Birch": 31_000,
-    "Breeze": 34_000,
-    "Cedar": 39_000,
-    "Comet": 44_000,
-    "Coral": 50_000,
-    "Crest": 58_000,
+    "180": 14_000,
+    "200": 16_500,
+    "220": 19_000,
+    "230": 21_000,
+    "250": 24_000,
+    "280": 27_500,
+    "300": 31_000,
+    "320": 34_000,
+    "350": 39_000,
+    "400": 44_000,
+    "450": 50_000,
+    "500": 58_000,
 }
 
 #: Field to category to (share of the cars, factor of the price).
@@ -68,20 +69,26 @@ FACTORS: Final[dict[str, dict[str, tuple[float, float]]]] = {
     },
     "vehicle_type": {
         "Hatchback": (0.28, 1.0),
-        "Sedan": (0.22, 1.03),
-        "Station wagon": (0.16, 1.05),
+        "Sedan Car": (0.22, 1.03),
+        "Station Wagon": (0.16, 1.05),
         "SUV": (0.20, 1.16),
         "Coupe": (0.05, 1.10),
         "Convertible": (0.04, 1.18),
         "Van": (0.05, 0.97),
     },
     "line": {
-        "Basic": (0.35, 1.0),
-        "Comfort": (0.35, 1.07),
-        "Sport": (0.18, 1.15),
+        "Standard": (0.35, 1.0),
+        "Comfortline": (0.35, 1.07),
+        "Sportline": (0.18, 1.15),
         "Luxury": (0.12, 1.26),
     },
-    "climate": {"None": (0.12, 0.94), "Manual": (0.43, 1.0), "Automatic": (0.45, 1.05)},
+    "doors": {"2 to 3": (0.12, 0.97), "4 to 5": (0.88, 1.0)},
+    "seats": {"1 to 3": (0.08, 0.96), "4 to 5": (0.80, 1.0), "6 to 8": (0.12, 1.04)},
+    "climate": {
+        "None": (0.12, 0.94),
+        "Air Conditioning": (0.43, 1.0),
+        "Automatic Climate Control": (0.45, 1.05),
+    },
     "color": {
         "White": (0.22, 1.01),
         "Black": (0.21, 1.02),
@@ -100,6 +107,7 @@ DIRT: Final = {
     "space": 0.04,
     "case": 0.05,
     "text number": 0.03,
+    "fraction": 0.01,
     "outlier": 0.006,
     "unknown": 0.003,
     "duplicate": 0.015,
@@ -107,7 +115,6 @@ DIRT: Final = {
 
 _BLANKS: Final = ("", " ", "-", "n/a", "NULL", "?")
 _NOISE: Final = 0.08
-_NUMBERS: Final = ("kilometers", "age_in_months", "doors", "seats")
 
 
 def generate(schema: Schema, rows: int = ROWS, seed: int = SEED) -> pd.DataFrame:
@@ -143,17 +150,8 @@ def _sales(schema: Schema, rows: int, random: np.random.Generator) -> pd.DataFra
     age = np.floor(random.beta(1.4, 2.6, rows) * np.where(electric, 96, 240))
     monthly = random.lognormal(np.log(1_150), 0.35, rows)
     kilometers = np.minimum(np.floor(age * monthly + random.integers(5, 500, rows)), 480_000)
-    doors = np.where(
-        np.isin(drawn["vehicle_type"], ["Coupe", "Convertible"]),
-        random.choice([2, 3], rows),
-        random.choice([4, 5], rows, p=[0.3, 0.7]),
-    )
-    seats = np.where(
-        drawn["vehicle_type"] == "Van",
-        random.choice([5, 7, 9], rows, p=[0.3, 0.5, 0.2]),
-        np.where(doors < 4, random.choice([2, 4], rows, p=[0.3, 0.7]), 5),  # noqa: PLR2004 - doors
-    )
-    numbers = {"kilometers": kilometers, "age_in_months": age, "doors": doors, "seats": seats}
+    drawn["doors"][np.isin(drawn["vehicle_type"], ["Coupe", "Convertible"])] = "2 to 3"
+    numbers = {"kilometers": kilometers, "age_in_months": age}
     frame = pd.DataFrame({schema.group: groups, "model": models, **drawn, **numbers})
     frame[schema.target] = price(frame) * np.exp(_NOISE * random.standard_normal(rows))
     for name in (*numbers, schema.target):
@@ -166,18 +164,19 @@ def price(frame: pd.DataFrame) -> Floats:
     """Return the noiseless price of cars: float64 (n,), in local currency.
 
     Args:
-        frame: columns of `FACTORS` and ``model`` as canonical text; ``kilometers``,
-            ``age_in_months``, ``doors`` and ``seats`` as numbers.
+        frame: columns of `FACTORS` and ``model`` as canonical text; ``kilometers`` and
+            ``age_in_months`` as numbers.
     """
     wear = np.where(frame["fuel_type"] == "Electric", 1.15, 1.0)
-    number = {name: frame[name].to_numpy(dtype=np.float64) for name in _NUMBERS}
+    age = frame["age_in_months"].to_numpy(dtype=np.float64)
+    kilometers = frame["kilometers"].to_numpy(dtype=np.float64)
     value = np.asarray(frame["model"].map(BASE), dtype=np.float64)
-    value = value * np.exp(-0.011 * number["age_in_months"] * wear)
-    value = value * (1 - 0.35 * np.minimum(number["kilometers"] / 300_000, 1))
+    value = value * np.exp(-0.011 * age * wear)
+    value = value * (1 - 0.35 * np.minimum(kilometers / 300_000, 1))
     for name, shares in FACTORS.items():
         factors = {category: factor for category, (_, factor) in shares.items()}
         value = value * np.asarray(frame[name].map(factors), dtype=np.float64)
-    return value * (1 + 0.02 * (number["doors"] - 4)) * (1 + 0.015 * (number["seats"] - 5))
+    return value
 
 
 def _draw(shares: dict[str, tuple[float, float]], rows: int, random: np.random.Generator) -> Texts:
@@ -196,6 +195,8 @@ def _soil(schema: Schema, clean: pd.DataFrame, random: np.random.Generator) -> p
         falls = random.integers(0, len(among), len(rows))
         return [(cells[name], rows[falls == index]) for index, name in enumerate(among)]
 
+    for column, rows in some("fraction", ["model"]):
+        column[rows] = column[rows] + ".0"
     for column, rows in some("case", words):
         upper = random.random(len(rows)) < 0.5  # noqa: PLR2004 - half of them
         text = column[rows].astype(str)

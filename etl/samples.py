@@ -39,32 +39,36 @@ CHANGES: Final[dict[str, dict[str, Any]]] = {
     "text in a number": {"kilometers": "many"},
     "negative number": {"kilometers": -5},
     "absurd number": {"kilometers": 99_999_999},
-    "number as text (fine)": {"kilometers": "64000", "doors": " 4 "},
+    "number as text (fine)": {"kilometers": "64000", "age_in_months": " 24 "},
     "formula-looking note (fine)": {"note": "=1+1"},
     "command-looking note (fine)": {"note": "@SUM(A1:A9)"},
     "date in a number": {"age_in_months": dt.datetime(2020, 5, 1)},  # noqa: DTZ001 - a cell has no zone
-    "model of another group": {"model_group": "A", "model": "Crest"},
+    "model of another group": {"model_group": "A", "model": 500},
     "unknown group": {"model_group": "Z"},
     "blank group": {"model_group": None},
-    "fraction in a whole number": {"doors": 4.5},
-    "whole number as fraction (fine)": {"seats": 5.0, "age_in_months": "36.0"},
-    "true in a number": {"seats": True},
+    "fraction in a whole number": {"age_in_months": 4.5},
+    "whole number as fraction (fine)": {"kilometers": 5000.0, "age_in_months": "36.0"},
+    "true in a number": {"kilometers": True},
     "number in a category": {"color": 7},
+    "model as text (fine)": {"model_group": "A", "model": " 180 "},
+    "model as fraction (fine)": {"model_group": "A", "model": "180.0"},
+    "fraction that is no model": {"model_group": "A", "model": 180.5},
+    "true in a model": {"model": True},
     "spaces only": {"line": "   "},
     "thousands separator": {"kilometers": "12,500"},
     "not a number": {"age_in_months": "NaN"},
     "infinite": {"kilometers": "inf"},
     "climate None (fine)": {"climate": "None"},
-    "three errors at once": {"color": "Plaid", "doors": 0, "seats": "two"},
+    "three errors at once": {"color": "Plaid", "doors": 4, "seats": "two"},
     "other alphabets (fine)": {"note": "Größe 中文 🚗"},
 }
 
 
 def sample(schema: Schema, rows: int) -> pd.DataFrame:
-    """Return valid records without the target: text and whole numbers."""
+    """Return valid records without the target: text and whole numbers, the model among these."""
     columns = clean(schema, generate(schema, rows + 200 + rows // 5, _SEED)).columns
     table: pd.DataFrame = columns.table().slice(0, rows).to_pandas()
-    numbers = {f.name: "int64" for f in schema.features if f.numeric}
+    numbers = {"model": "int64"} | {f.name: "int64" for f in schema.features if f.numeric}
     return table.astype({**dict.fromkeys(schema.columns, object), **numbers})
 
 

@@ -1,33 +1,29 @@
 """``POST /predict``: relayed to the ML service as it came, and its answer likewise.
 
-The record is validated once, by the service that knows the model. Most requests are answered at the
-HTTP parser (`PredictDesk`); the others by a plain ASGI application (`Predict`).
+The service that knows the model checks the record.
 """
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from time import perf_counter
 from typing import Final
 
-from starlette.types import Receive, Scope, Send
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
 
 from aimq import telemetry
-from aimq.errors import AimqError, Invalid, TooLarge
-from aimq.http import problems
-from aimq.http.front import Respond, Written, written
-from aimq.ml_client.connection import Answer
-from aimq.ml_client.relay import MlRelay
-from interface.guard import Guard
-from interface.metrics import Metrics
+from aimq.errors import AimqError, Disconnected, Invalid
+from aimq.http.bodies import read_body
+from interface.context import Context
+from interface.record_schemas import PREDICTION, RECORD, json_body
+from interface.responses import documented
 
-_PATH: Final = b"/predict/onnx"
+#: Largest record, in bytes: many times a usual one.
+MAX_RECORD_BYTES: Final = 16 * 1024
+_ML_PATH: Final = b"/predict/onnx"
 _BLANKS: Final = b" \t\r\n"
-_ONE_RECORD: Final = (
-    "A list came; one record is expected, as a JSON object. Many go into a workbook: POST /upload."
-)
 _CONTENT_TYPE: Final = (b"content-type", b"application/json")
-#: Headers of the ML service's answer that are the client's business.
+#: Headers of the ML service's answer that are meant for clients.
 _PASSED_ON: Final = frozenset(
     {
         b"content-type",
@@ -42,130 +38,48 @@ _PASSED_ON: Final = frozenset(
 )
 
 
-def _headers(scope: Scope) -> tuple[tuple[bytes, bytes], ...]:
-    given = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
-    trace = telemetry.continue_trace(given.decode("latin-1") if given else None)
-    return _CONTENT_TYPE, (b"traceparent", trace.encode("ascii"))
+def router(context: Context) -> APIRouter:
+    """Return the route."""
+    routes = APIRouter(tags=["predictions"])
 
-
-def _passed_on(answer: Answer) -> list[tuple[bytes, bytes]]:
-    return [header for header in answer.headers if header[0] in _PASSED_ON]
-
-
-class Disconnected(Exception):
-    """The client left before its request was complete."""
-
-
-class Predict:
-    """The ASGI application of the route. Belongs to one event loop.
-
-    Args:
-        max_body: largest body, in bytes.
-    """
-
-    def __init__(self, ml: MlRelay, metrics: Metrics, max_body: int) -> None:
-        self._ml = ml
-        self._metrics = metrics
-        self._max_body = max_body
-        self._count_ok = metrics.predictions.labels("200")
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+    @routes.post(
+        "/predict",
+        summary="Predict one record at once, without the queue",
+        response_class=Response,
+        responses={
+            200: {
+                "description": "The prediction",
+                "content": {"application/json": {"schema": PREDICTION}},
+            },
+            **documented(400, 408, 413, 415, 422, 429, 503, 504),
+        },
+        openapi_extra=json_body(RECORD),
+    )
+    async def predict(request: Request) -> Response:
         begun = perf_counter()
         try:
-            status = await self._relay(scope, receive, send)
-        except AimqError as exc:
-            status = exc.status
-            await problems.response(exc)(scope, receive, send)
+            response = await _relay(context, request)
         except Disconnected:
-            return
-        self.count(status, begun)
+            raise
+        except AimqError as exc:
+            context.metrics.count_prediction(exc.status, perf_counter() - begun)
+            raise
+        context.metrics.count_prediction(response.status_code, perf_counter() - begun)
+        return response
 
-    def count(self, status: int, begun: float) -> None:
-        """Count an answer to a request that came at `begun`, on `time.perf_counter`."""
-        self._metrics.predict_seconds.observe(perf_counter() - begun)
-        if status == HTTPStatus.OK:
-            self._count_ok.inc()
-        else:
-            self._metrics.predictions.labels(str(status)).inc()
-
-    async def _relay(self, scope: Scope, receive: Receive, send: Send) -> int:
-        body = await read_body(receive, self._max_body)
-        if body.lstrip(_BLANKS).startswith(b"["):
-            raise Invalid(_ONE_RECORD)
-        answer = await self._ml.post(_PATH, body, _headers(scope))
-        headers = _passed_on(answer)
-        headers.append((b"content-length", b"%d" % len(answer.body)))
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
-        return answer.status
+    return routes
 
 
-class PredictDesk:
-    """The `aimq.http.front.Desk` of the route. Belongs to the event loop.
-
-    It takes records for which a connection to the ML service is free. Whatever is refused goes the
-    framework's way, which says why.
-
-    Args:
-        max_body: largest body, in bytes.
-    """
-
-    def __init__(self, predict: Predict, guard: Guard, ml: MlRelay, max_body: int) -> None:
-        self._predict = predict
-        self._guard = guard
-        self._ml = ml
-        self._max_body = max_body
-
-    def refusal(self, scope: Scope) -> Written | None:  # noqa: ARG002 # the framework's business
-        """See `Desk.refusal`."""
-        return None
-
-    def is_open(self) -> bool:
-        """See `Desk.is_open`."""
-        return True
-
-    def take(self, scope: Scope, body: bytes, respond: Respond) -> bool:
-        """See `Desk.take`."""
-        begun = perf_counter()
-        if body.lstrip(_BLANKS)[:1] == b"[" or len(body) > self._max_body:
-            return False
-        scope["method"] = "POST"
-        if self._guard.refusal(scope) is not None:
-            return False
-
-        def answered(outcome: Answer | AimqError) -> None:
-            if isinstance(outcome, AimqError):
-                answer = problems.written_problem(outcome)
-            else:
-                answer = written(outcome.status, _passed_on(outcome), outcome.body)
-            self._predict.count(answer.status, begun)
-            respond(answer)
-
-        return self._ml.post_soon(_PATH, body, _headers(scope), answered)
-
-
-async def read_body(receive: Receive, bound: int) -> bytes:
-    """Return the whole body. Raises `TooLarge` as soon as it is over the bound."""
-    message = await receive()
-    if not message.get("more_body") and message["type"] == "http.request":
-        body: bytes = message.get("body", b"")
-        _check(len(body), bound)
-        return body
-    chunks, size = [], 0
-    while True:
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        _check(size, bound)
-        if not message.get("more_body"):
-            return b"".join(chunks)
-        message = await receive()
-
-
-def _check(size: int, bound: int) -> None:
-    if size > bound:
-        raise TooLarge(
-            f"The body is over {bound // 1024:,} KiB; one record is a few hundred bytes."
+async def _relay(context: Context, request: Request) -> Response:
+    body = await read_body(request.scope, request.receive, MAX_RECORD_BYTES)
+    if body.lstrip(_BLANKS).startswith(b"["):
+        raise Invalid(
+            "A list came; one record is expected, as a JSON object. Many records go into a "
+            "workbook: POST /upload."
         )
+    trace = telemetry.continue_trace(request.headers.get("traceparent"))
+    headers = (_CONTENT_TYPE, (b"traceparent", trace.encode("ascii")))
+    answer = await context.ml.post(_ML_PATH, body, headers)
+    response = Response(answer.body, answer.status)
+    response.raw_headers.extend(header for header in answer.headers if header[0] in _PASSED_ON)
+    return response

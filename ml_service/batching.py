@@ -1,7 +1,6 @@
-"""Micro-batching: what arrives while one execution runs is executed together next.
+"""Micro-batching: requests that arrive during an execution are executed together next.
 
-Nobody waits for a batch to fill: an idle model executes at once, and its caller awaits that very
-execution without a hop through a task. Each answer goes to the request whose row it is.
+No request waits for a batch to fill. An idle model executes at once, in the task of the request.
 """
 
 from __future__ import annotations
@@ -14,19 +13,19 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from aimq.errors import AimqError, InternalError, TimedOut
-from ml_service.runtimes.port import Answer, Matrix
+from ml_service.runtimes.port import Matrix, Predictions
 
 #: Rows of one execution at most.
 MOST_ROWS: Final = 256
 #: Longest wait for an answer, in seconds; a runtime's own time limit is below it.
 DEADLINE_SECONDS: Final = 10.0
 
-Execute = Callable[[Matrix], Awaitable[Answer]]
+Execute = Callable[[Matrix], Awaitable[Predictions]]
 
 
 class _Waiting(NamedTuple):
     matrix: Matrix
-    answer: asyncio.Future[Answer]
+    answer: asyncio.Future[Predictions]
 
 
 class Batcher:
@@ -51,8 +50,8 @@ class Batcher:
         self._waiting: deque[_Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
 
-    async def predict(self, matrix: Matrix) -> Answer:
-        """Return the answer for these rows; see `AnsweringModel.answer`.
+    async def predict(self, matrix: Matrix) -> Predictions:
+        """Return the predictions of these rows.
 
         Raises:
             TimedOut: no answer before the deadline.
@@ -60,29 +59,26 @@ class Batcher:
         """
         try:
             async with asyncio.timeout(self._deadline):
-                if self._busy:
-                    return await self._queued(matrix)
-                return await self._alone(matrix)
+                if not self._busy:
+                    return await self._execute_now(matrix)
+                waiting = _Waiting(matrix, asyncio.get_running_loop().create_future())
+                self._waiting.append(waiting)
+                return await waiting.answer
         except TimeoutError:
             raise TimedOut(f"The model did not answer within {self._deadline:g} s.") from None
 
-    async def _alone(self, matrix: Matrix) -> Answer:
+    async def _execute_now(self, matrix: Matrix) -> Predictions:
         self._busy = True
         try:
             return await self._execute(matrix)
         finally:
             self._go_on()
 
-    async def _queued(self, matrix: Matrix) -> Answer:
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(matrix, future))
-        return await future
-
     def _go_on(self) -> None:
-        """Execute what has come meanwhile in a task of its own, or become idle."""
+        """Execute the waiting requests in a task, or become idle."""
         self._busy = bool(self._waiting)
         if self._busy:
-            self._task = asyncio.get_running_loop().create_task(self._execute_waiting())
+            self._task = asyncio.create_task(self._execute_waiting())
 
     async def _execute_waiting(self) -> None:
         try:
@@ -105,26 +101,28 @@ class Batcher:
         return batch
 
     async def _answer(self, batch: list[_Waiting]) -> None:
-        """Execute a batch; on an error that rows may have caused, its halves."""
+        """Execute a batch; after an error that one of its rows may have caused, its halves."""
         matrix = np.concatenate([waiting.matrix for waiting in batch])
         try:
-            answer = await self._execute(matrix)
-            if len(answer.values) != len(matrix):
-                raise InternalError(f"{len(answer.values)} answers for {len(matrix)} rows")  # noqa: TRY301 # handled alike
+            values, served_by = await self._execute(matrix)
+            if len(values) != len(matrix):
+                raise InternalError(f"{len(values)} answers for {len(matrix)} rows")  # noqa: TRY301 # handled alike
         except Exception as exc:  # noqa: BLE001 # a model's bug must reach its caller, not end this task
             away = isinstance(exc, AimqError) and exc.retryable
-            if len(batch) > 1 and not away:
-                middle = len(batch) // 2
-                await self._answer(batch[:middle])
-                await self._answer(batch[middle:])
+            if len(batch) == 1 or away:
+                _fail(batch, exc)
                 return
-            for waiting in batch:
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(exc)
+            middle = len(batch) // 2
+            await self._answer(batch[:middle])
+            await self._answer(batch[middle:])
             return
-        start = 0
-        for waiting in batch:
-            end = start + len(waiting.matrix)
+        ends = np.cumsum([len(waiting.matrix) for waiting in batch])
+        for waiting, part in zip(batch, np.split(values, ends[:-1]), strict=True):
             if not waiting.answer.done():
-                waiting.answer.set_result(Answer(answer.values[start:end], answer.served_by))
-            start = end
+                waiting.answer.set_result(Predictions(part, served_by))
+
+
+def _fail(batch: list[_Waiting], exc: Exception) -> None:
+    for waiting in batch:
+        if not waiting.answer.done():
+            waiting.answer.set_exception(exc)

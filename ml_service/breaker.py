@@ -1,12 +1,11 @@
-"""Circuit breaker: when to stop asking a server that does not answer, and when to ask again.
+"""Circuit breaker: when requests stop asking a server, and when a probe asks it again.
 
     closed ── `threshold` failures within `window` seconds, or `trip` ──> open
-    open ── `cooldown` seconds, then `try_probe` ──> half-open
-    half-open ── `succeeded` ──> closed
-    half-open ── `failed` ──> open, with twice the cooldown (up to `longest`)
+    open ── a probe failed ──> open, with twice the wait (up to `longest`)
+    open ── a probe succeeded ──> closed
 
-Pure policy (the pattern is Nygard's, "Release It!", 2007); the clock is injected. Requests ask
-`closed` and never pay for finding out: whoever holds the probe that `try_probe` granted does.
+Pure policy (the pattern is Nygard's, "Release It!", 2007); the clock is injected. Requests read
+`closed` and never probe. One caller probes when `seconds_to_probe` is 0 and reports the outcome.
 """
 
 from __future__ import annotations
@@ -14,15 +13,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
-
-
-class State(Enum):
-    """Where a breaker stands."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half-open"
 
 
 class Breaker:
@@ -32,7 +22,7 @@ class Breaker:
         clock: monotonic time in seconds.
         threshold: failures within `window` that open it, 1 or more.
         window: age in seconds at which a failure no longer counts.
-        cooldown: first wait in seconds between opening and the first probe.
+        cooldown: wait in seconds between opening and the first probe.
         longest: the wait doubles with each failed probe up to this, in seconds.
     """
 
@@ -47,73 +37,53 @@ class Breaker:
     ) -> None:
         self._clock = clock
         self._window = window
-        self._first_cooldown = cooldown
+        self._cooldown = cooldown
         self._longest = longest
         self._lock = threading.Lock()
         self._failures: deque[float] = deque(maxlen=threshold)
-        self._state = State.CLOSED
-        self._cooldown = cooldown
-        self._probe_at = 0.0
+        self._wait = cooldown
+        self._probe_at: float | None = None
 
     @property
     def closed(self) -> bool:
-        """Whether requests may ask the server."""
-        return self._state is State.CLOSED
-
-    @property
-    def state(self) -> State:
-        """The present state, for gauges and logs."""
-        return self._state
+        """True while requests may ask the server."""
+        return self._probe_at is None
 
     def failed(self) -> None:
-        """Record that the server did not answer.
-
-        Failures that arrive while open belong to calls begun before and change nothing.
-        """
+        """Count a call that failed. Does nothing while open: the call began before."""
         with self._lock:
+            if not self.closed:
+                return
             now = self._clock()
-            if self._state is State.HALF_OPEN:
-                self._open(now, min(self._cooldown * 2, self._longest))
-            elif self._state is State.CLOSED:
-                self._failures.append(now)
-                full = len(self._failures) == self._failures.maxlen
-                if full and now - self._failures[0] < self._window:
-                    self._open(now, self._first_cooldown)
+            self._failures.append(now)
+            full = len(self._failures) == self._failures.maxlen
+            if full and now - self._failures[0] < self._window:
+                self._open(self._cooldown)
 
     def trip(self) -> None:
-        """Open at once: the server answers, but cannot serve until the probe has put it right.
-
-        The first probe is due at once. Does nothing unless closed.
-        """
+        """Open at once, with a probe due at once. Does nothing while open."""
         with self._lock:
-            if self._state is State.CLOSED:
-                self._open(self._clock(), 0.0)
-                self._cooldown = self._first_cooldown
+            if self.closed:
+                self._open(0.0)
 
     def seconds_to_probe(self) -> float | None:
-        """Return the wait in seconds until a probe is due; ``None`` unless open."""
-        with self._lock:
-            if self._state is not State.OPEN:
-                return None
-            return max(self._probe_at - self._clock(), 0.0)
+        """Return the wait in seconds until a probe is due; None while closed."""
+        due = self._probe_at
+        return None if due is None else max(due - self._clock(), 0.0)
 
-    def try_probe(self) -> bool:
-        """Grant one probe when it is due; its holder must call `succeeded` or `failed`."""
+    def probe_failed(self) -> None:
+        """Double the wait until the next probe. Does nothing while closed."""
         with self._lock:
-            if self._state is not State.OPEN or self._clock() < self._probe_at:
-                return False
-            self._state = State.HALF_OPEN
-            return True
+            if not self.closed:
+                self._wait = min(self._wait * 2, self._longest)
+                self._probe_at = self._clock() + self._wait
 
-    def succeeded(self) -> None:
-        """Record that the probe found the server fit; closes. Does nothing unless half-open."""
+    def probe_succeeded(self) -> None:
+        """Close."""
         with self._lock:
-            if self._state is State.HALF_OPEN:
-                self._state = State.CLOSED
-                self._failures.clear()
+            self._probe_at = None
 
-    def _open(self, now: float, cooldown: float) -> None:
-        self._state = State.OPEN
-        self._cooldown = cooldown
-        self._probe_at = now + cooldown
+    def _open(self, seconds_to_probe: float) -> None:
         self._failures.clear()
+        self._wait = self._cooldown
+        self._probe_at = self._clock() + seconds_to_probe

@@ -1,10 +1,12 @@
 """Many records at once: a table in, predictions and errors by column out.
 
-Everything here blocks: run it in a thread.
+Everything here blocks: run it in a thread. pandas and pyarrow are imported with the first table,
+so that the service starts without them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aimq.errors import ClientError, Invalid, TooLarge
-from aimq.schema import match_columns, read_columns
-from ml_service.numbers import shortest_doubles
+from aimq.schema import match_columns
+from ml_service.float_format import shortest_doubles
 from ml_service.version import Version
 
 if TYPE_CHECKING:
@@ -25,44 +27,46 @@ NOT_FINITE: Final = "the model gave no finite number for this row"
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class TablePredictions:
     """Predictions of n rows.
 
     Attributes:
-        values: float64 (n,), undefined where `errors` says something.
+        values: float64 (n,), undefined where `errors` has a text.
         errors: object (n,), why a row has no prediction, or None.
-        served_by: runtimes that answered, sorted; empty when no row was valid.
+        served: runtime to the number of rows that it predicted.
     """
 
     values: NDArray[np.float64]
     errors: NDArray[np.object_]
-    served_by: tuple[str, ...]
+    served: Counter[str]
 
 
-def score(version: Version, way: str, frame: pd.DataFrame) -> Scored:
+def predict_table(version: Version, model_format: str, frame: pd.DataFrame) -> TablePredictions:
     """Validate, encode and predict a table that has the schema's columns.
 
     Raises:
         TransientError: the runtime cannot answer now; no row is answered then.
     """
+    from aimq.schema import read_columns  # noqa: PLC0415 # see above
+
     columns = read_columns(version.schema, frame)
     errors, valid = columns.errors, columns.valid
     values = np.zeros(len(frame), dtype=np.float64)
-    served: set[str] = set()
+    served: Counter[str] = Counter()
     for index, group in enumerate(version.schema.groups):
         rows = valid & (columns.groups == index)
         if not rows.any():
             continue
-        group_model = version.models[way].get(group)
+        group_model = version.models[model_format].get(group)
         if group_model is None:
             errors[rows] = f"{version.schema.group}: {version.not_served(group)}"
             continue
         chosen: Any = slice(None) if rows.all() else rows
-        answer = group_model.ask(columns.matrix(chosen))
-        served.add(answer.served_by)
-        values[chosen] = shortest_doubles(answer.values)
+        predictions = group_model.predict(columns.matrix(chosen))
+        served[predictions.served_by] += len(predictions.values)
+        values[chosen] = shortest_doubles(predictions.values)
     errors[~np.isfinite(values)] = NOT_FINITE
-    return Scored(values, errors, tuple(sorted(served)))
+    return TablePredictions(values, errors, served)
 
 
 def read_stream(body: bytes, version: Version, max_rows: int) -> pd.DataFrame:
@@ -74,9 +78,9 @@ def read_stream(body: bytes, version: Version, max_rows: int) -> pd.DataFrame:
         TooLarge: more than `max_rows` rows.
         UnsupportedMedia: compressed.
     """
-    import pyarrow as pa  # noqa: PLC0415 # not needed for single predictions
+    import pyarrow as pa  # noqa: PLC0415 # see above
 
-    from ml_service.arrow_guard import refuse_compressed  # noqa: PLC0415 # same
+    from ml_service.arrow_guard import refuse_compressed  # noqa: PLC0415 # see above
 
     try:
         refuse_compressed(body)
@@ -115,7 +119,7 @@ def _places(version: Version, found: pa.Schema) -> dict[str, int]:
 
 
 def _readable(kind: pa.DataType) -> bool:
-    import pyarrow as pa  # noqa: PLC0415 # not needed for single predictions
+    import pyarrow as pa  # noqa: PLC0415 # see above
 
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -130,7 +134,7 @@ def _readable(kind: pa.DataType) -> bool:
 
 
 def _read_rows(reader: pa.RecordBatchReader, places: list[int], max_rows: int) -> pa.Table:
-    import pyarrow as pa  # noqa: PLC0415 # not needed for single predictions
+    import pyarrow as pa  # noqa: PLC0415 # see above
 
     batches, rows = [], 0
     for batch in reader:
@@ -141,16 +145,16 @@ def _read_rows(reader: pa.RecordBatchReader, places: list[int], max_rows: int) -
     return pa.Table.from_batches(batches, pa.schema([reader.schema.field(at) for at in places]))
 
 
-def write_stream(version: Version, scored: Scored) -> bytes:
+def write_stream(version: Version, predictions: TablePredictions) -> bytes:
     """Return the answer to an Arrow stream: prediction, error and model version by row."""
-    import pyarrow as pa  # noqa: PLC0415 # not needed for single predictions
+    import pyarrow as pa  # noqa: PLC0415 # see above
 
-    wrong = np.array([error is not None for error in scored.errors.tolist()], dtype=np.bool_)
+    wrong = np.array([error is not None for error in predictions.errors.tolist()], dtype=np.bool_)
     codes = pa.array(np.zeros(len(wrong), dtype=np.int32), mask=wrong)
     table = pa.table(
         {
-            version.schema.prediction: pa.array(scored.values, pa.float64(), mask=wrong),
-            "error": pa.array(scored.errors, pa.string()),
+            version.schema.prediction: pa.array(predictions.values, pa.float64(), mask=wrong),
+            "error": pa.array(predictions.errors, pa.string()),
             "model_version": pa.DictionaryArray.from_arrays(codes, pa.array([version.name])),
         }
     )
@@ -158,7 +162,7 @@ def write_stream(version: Version, scored: Scored) -> bytes:
 
 
 def _to_stream(table: pa.Table) -> bytes:
-    import pyarrow as pa  # noqa: PLC0415 # not needed for single predictions
+    import pyarrow as pa  # noqa: PLC0415 # see above
 
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:

@@ -13,7 +13,7 @@ from ml_service.bodies import Budget
 from ml_service.catalogue import Catalogue
 from ml_service.endpoint import Reply
 from ml_service.metrics import ServiceMetrics
-from ml_service.runtimes.port import Answer, Matrix
+from ml_service.runtimes.port import Matrix, Predictions
 from ml_service.threads import Threads
 from ml_service.version import ONNX, GroupModel, Version
 
@@ -62,7 +62,7 @@ class Predict:
             return await self._list(value)
         version, group, group_model, matrix = self._encoded(value)
         if group_model.inline_rows:
-            return self._reply(version, group, group_model.ask(matrix))
+            return self._reply(version, group, group_model.predict(matrix))
         return self._reply(version, group, await self._awaited(version, group_model, matrix))
 
     @property
@@ -89,7 +89,7 @@ class Predict:
         version, group, group_model, matrix = self._encoded(value)
         if not group_model.inline_rows:
             return None
-        return self._reply(version, group, group_model.ask(matrix))
+        return self._reply(version, group, group_model.predict(matrix))
 
     def _encoded(self, record: object) -> tuple[Version, str, GroupModel, Matrix]:
         version = self._catalogue.current
@@ -97,16 +97,18 @@ class Predict:
         group_model = version.model(self._way, encoded.group)
         return version, encoded.group, group_model, np.array([encoded.row], dtype=np.float32)
 
-    def _reply(self, version: Version, group: str, answer: Answer) -> Reply:
+    def _reply(self, version: Version, group: str, answer: Predictions) -> Reply:
         self._metrics.predicted(self._way, answer.served_by, 1)
         body = records.encode_answer(version, group, answer)
         return Reply(body, [_JSON, _served_by([answer.served_by])], quick=self._way == ONNX)
 
-    async def _awaited(self, version: Version, group_model: GroupModel, matrix: Matrix) -> Answer:
+    async def _awaited(
+        self, version: Version, group_model: GroupModel, matrix: Matrix
+    ) -> Predictions:
         with version.held():
             if group_model.batcher is not None:
                 return await group_model.batcher.predict(matrix)
-            return await self._threads.run(group_model.ask, matrix)
+            return await self._threads.run(group_model.predict, matrix)
 
     async def _list(self, values: list[object]) -> Reply:
         with self._catalogue.using() as version:
@@ -126,8 +128,8 @@ class Predict:
 
     def _score_stream(self, version: Version, body: bytes) -> tuple[bytes, list[str]]:
         frame = columns.read_stream(body, version, self._max_rows)
-        scored = columns.score(version, self._way, frame)
-        return columns.write_stream(version, scored), list(scored.served_by)
+        scored = columns.predict_table(version, self._way, frame)
+        return columns.write_stream(version, scored), sorted(scored.served)
 
 
 def _served_by(runtimes: list[str]) -> tuple[bytes, bytes]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from aimq.errors import AimqError, FieldError, InternalError, Invalid
 from ml_service.columns import NOT_FINITE
-from ml_service.numbers import shortest
-from ml_service.runtimes.port import Answer
+from ml_service.float_format import shortest
+from ml_service.runtimes.port import Predictions
 from ml_service.version import GroupModel, Version
 
 #: A prediction (its group, its shortest decimal), or why there is none.
@@ -25,7 +25,7 @@ class Failed(msgspec.Struct, frozen=True):
     errors: list[FieldError]
 
 
-def encode_answer(version: Version, group: str, answer: Answer) -> bytes:
+def encode_answer(version: Version, group: str, answer: Predictions) -> bytes:
     """Return the JSON of one prediction. Raises `InternalError` when it is no finite number."""
     value = answer.values[0]
     if not math.isfinite(value):
@@ -56,7 +56,7 @@ def score(version: Version, way: str, records: Sequence[object]) -> tuple[list[O
         matrix.append(encoded.row)
     served = set()
     for group, (group_model, places, matrix) in rows.items():
-        answer = group_model.ask(np.array(matrix, dtype=np.float32))
+        answer = group_model.predict(np.array(matrix, dtype=np.float32))
         served.add(answer.served_by)
         for index, value in zip(places, answer.values, strict=True):
             finite = math.isfinite(value)

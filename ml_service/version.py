@@ -1,4 +1,4 @@
-"""One published version in memory: its schema and a warm model per group and runtime."""
+"""One published version in memory: its schema, and a warm model per group and format."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,19 +17,16 @@ from aimq import published
 from aimq.errors import AimqError, Invalid, ModelRefused
 from aimq.published import Manifest
 from aimq.schema import RecordEncoder, Schema, load_schema
-from ml_service import execution
 from ml_service.batching import Batcher
-from ml_service.execution import Ask
-from ml_service.runtimes.port import LoadedModel, ModelFile, ModelRuntime
+from ml_service.runtimes.port import Matrix, Model, ModelFile, ModelRuntime, Predictions
+from ml_service.warmup import warm_up
 
 logger = logging.getLogger(__name__)
 
-#: The two ways of asking, and the suffix of their files.
+#: The two formats of a model, and the suffix of their files.
 ONNX: Final = "onnx"
 PICKLE: Final = "pickle"
 _SUFFIX: Final = {ONNX: ".onnx", PICKLE: ".pkl"}
-#: A pickle is read from disk at each call of the warm-up, so one is enough.
-_WARM_CALLS: Final = {ONNX: execution.WARM_CALLS, PICKLE: 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,31 +34,33 @@ class GroupModel:
     """A warm model of one group on one runtime.
 
     Attributes:
-        ask: asks it, blocking.
         runtime: the runtime's name.
-        inline_rows: most rows it may answer on the event loop; 0: none.
+        inline_rows: most rows it may predict on the event loop; 0: none.
         file: the published file.
         bytes: size of the file.
-        batcher: how single records are asked for that may not be on the event loop; none for
+        batcher: how single records are predicted that may not be on the event loop; none for
             pickles, which are loaded for every request.
     """
 
-    model: LoadedModel
-    ask: Ask
+    model: Model
     runtime: str
     inline_rows: int
     file: ModelFile
     bytes: int
     batcher: Batcher | None
 
+    def predict(self, matrix: Matrix) -> Predictions:
+        """See `Model.predict`."""
+        return self.model.predict(matrix)
+
 
 @dataclass(slots=True, kw_only=True)
 class Version:
-    """A version being served. Fixed once it is loaded, but for who holds it.
+    """A version being served. It does not change once it is loaded, except for its users.
 
     Attributes:
-        models: way of asking (`ONNX`, `PICKLE`) to group to model.
-        refused: group to why it is not served.
+        models: format (`ONNX`, `PICKLE`) to group to model.
+        refused: group to the reason why it is not served. Empty: the version is whole.
         answers: group to the JSON of its predictions, ``%s`` in the place of the number.
     """
 
@@ -79,13 +79,13 @@ class Version:
         """The version's name."""
         return self.manifest.version
 
-    def model(self, way: str, group: str) -> GroupModel:
+    def model(self, model_format: str, group: str) -> GroupModel:
         """Return the model of a group.
 
         Raises:
             Invalid: the group is not served; names those that are, and why this one is not.
         """
-        found = self.models[way].get(group)
+        found = self.models[model_format].get(group)
         if found is None:
             sentence = self.not_served(group)
             field_ = self.schema.group
@@ -113,7 +113,7 @@ class Version:
                 self._idle.set()
 
     async def unused(self) -> None:
-        """Wait until no request holds this version, which no new one gets. Event loop only."""
+        """Wait until no request holds this version; new requests get another. Event loop only."""
         self._idle = asyncio.Event()
         if self._users:
             await self._idle.wait()
@@ -126,14 +126,15 @@ class Version:
 
 
 def load_version(
-    models_dir: Path, name: str, version: str, ways: dict[str, ModelRuntime]
+    models_dir: Path, name: str, version: str, runtimes: dict[str, ModelRuntime]
 ) -> Version:
-    """Read, check, load and warm up a version; blocks for a second or so.
+    """Read, check, load and warm up a version. Blocks for a second or so.
 
-    A group with a file that must not be served is left out and listed in `Version.refused`.
+    The formats load side by side: one spends its time in ONNX Runtime, the other in imports. A
+    group with a file that must not be served is left out and listed in `Version.refused`.
 
     Args:
-        ways: way of asking to the runtime that does it.
+        runtimes: format to the runtime that executes it.
 
     Raises:
         ModelRefused: the manifest or the schema is damaged, or no group can be served.
@@ -146,62 +147,80 @@ def load_version(
         manifest=manifest,
         schema=schema,
         encoder=RecordEncoder(schema),
-        models={way: {} for way in ways},
+        models={model_format: {} for model_format in runtimes},
         refused={},
         answers={group: _answer(schema, group, version) for group in schema.groups},
         metrics=_metrics(folder, manifest),
     )
-    for group in schema.groups:
-        try:
-            pair = {way: _load(folder, loaded, way, group, ways[way]) for way in ways}
-        except ModelRefused as exc:
-            logger.error("version %s, group %s is refused: %s", version, group, exc.detail)  # noqa: TRY400 # the detail says all
-            loaded.refused[group] = exc.detail
-        except BaseException:
-            loaded.close()
-            raise
-        else:
-            for way, group_model in pair.items():
-                loaded.models[way][group] = group_model
-    if len(loaded.refused) == len(schema.groups):
-        reasons = "; ".join(loaded.refused.values())
-        raise ModelRefused(f"Version {version}: no group can be served: {reasons}")
+    with ThreadPoolExecutor(len(runtimes), "load") as pool:
+        loading = [
+            pool.submit(_load_groups, folder, loaded, model_format, runtime)
+            for model_format, runtime in runtimes.items()
+        ]
+    try:
+        for future in loading:
+            future.result()
+        _leave_out_refused(loaded)
+    except BaseException:
+        loaded.close()
+        raise
     return loaded
 
 
+def _load_groups(folder: Path, version: Version, model_format: str, runtime: ModelRuntime) -> None:
+    for group in version.schema.groups:
+        try:
+            model = _load(folder, version, group, model_format, runtime)
+        except ModelRefused as exc:
+            logger.error("version %s, group %s is refused: %s", version.name, group, exc.detail)  # noqa: TRY400 # the detail says all
+            version.refused[group] = exc.detail
+        else:
+            version.models[model_format][group] = model
+
+
+def _leave_out_refused(version: Version) -> None:
+    if len(version.refused) == len(version.schema.groups):
+        reasons = "; ".join(version.refused.values())
+        raise ModelRefused(f"Version {version.name}: no group can be served: {reasons}")
+    for group in version.refused:
+        for models in version.models.values():
+            if group in models:
+                models.pop(group).model.close()
+
+
 def _load(
-    folder: Path, version: Version, way: str, group: str, runtime: ModelRuntime
+    folder: Path, version: Version, group: str, model_format: str, runtime: ModelRuntime
 ) -> GroupModel:
-    manifest, schema = version.manifest, version.schema
-    if group not in manifest.groups:
-        raise ModelRefused(f"{folder / published.MANIFEST}: has no group {group}")
-    file_name = group + _SUFFIX[way]
-    path = published.verified(folder, manifest, file_name)
-    file = ModelFile(
-        name=manifest.name,
-        group=group,
-        version=manifest.version,
-        path=path,
-        sha256=manifest.files[file_name],
-        features=len(schema.features),
-    )
+    file = _file(folder, version, group, group + _SUFFIX[model_format])
     model = runtime.load(file)
     try:
-        ask = execution.asking(model, runtime.name)
-        rows = execution.warm_up(model, ask, file.features, _WARM_CALLS[way])
+        inline_rows = warm_up(model, file.features)
     except AimqError as exc:
         model.close()
         if exc.retryable:
             raise
-        raise ModelRefused(f"{path}: failed its warm-up: {exc.detail}") from exc
+        raise ModelRefused(f"{file.path}: failed its warm-up: {exc.detail}") from exc
     return GroupModel(
         model=model,
-        ask=ask,
         runtime=runtime.name,
-        inline_rows=0 if way == PICKLE else rows,  # the disk is never read on the event loop
+        inline_rows=inline_rows,
         file=file,
-        bytes=path.stat().st_size,
-        batcher=None if way == PICKLE else Batcher(execution.awaiting(model, runtime.name)),
+        bytes=file.path.stat().st_size,
+        batcher=Batcher(model.predict_async) if model_format == ONNX else None,
+    )
+
+
+def _file(folder: Path, version: Version, group: str, name: str) -> ModelFile:
+    manifest = version.manifest
+    if group not in manifest.groups:
+        raise ModelRefused(f"{folder / published.MANIFEST}: has no group {group}")
+    return ModelFile(
+        name=manifest.name,
+        group=group,
+        version=manifest.version,
+        path=published.verified(folder, manifest, name),
+        sha256=manifest.files[name],
+        features=len(version.schema.features),
     )
 
 

@@ -28,3 +28,12 @@ async def assert_served_from_here(client: httpx.AsyncClient) -> None:
     assert "default-src 'none'" in policy
     assert "http" not in policy
     assert (await client.get("/redoc")).status_code == 404  # it loads its logo from elsewhere
+
+
+def assert_takes_a_key(document: dict) -> None:
+    """Check that the page can take an API key, and sends it with every request that is tried."""
+    (name,) = document["components"]["securitySchemes"]
+    scheme = document["components"]["securitySchemes"][name]
+    assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "header", "X-API-Key")
+    operations = [each for path in document["paths"].values() for each in path.values()]
+    assert [each for each in operations if each.get("security") != [{name: []}]] == []

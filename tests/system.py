@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -36,6 +37,12 @@ def environment(data: Path, models: Path, **more: str) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         **more,
     }
+
+
+def constants(**values: float) -> dict[str, str]:
+    """Return the part of an environment that gives a process other `aimq.settings.Constants`."""
+    path = os.pathsep.join([str(ROOT / "tests" / "constants"), str(ROOT)])
+    return {"AIMQ_TEST_CONSTANTS": json.dumps(values), "PYTHONPATH": path}
 
 
 @dataclass

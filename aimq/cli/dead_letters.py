@@ -1,4 +1,4 @@
-"""``aimq dead-letters``: what was given up, why, and once more."""
+"""``aimq dead-letters``: list, show, replay and delete dead letters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aimq.cli.client import Client
 from aimq.settings import load_settings
 
 app = typer.Typer(
-    help="Messages that were given up: look, try again, delete.", no_args_is_help=True
+    help="Messages that failed for good: list, show, replay, delete.", no_args_is_help=True
 )
 
 Id = Annotated[str, typer.Argument(help="Id of the dead letter.", show_default=False)]

@@ -1,4 +1,4 @@
-"""``aimq demo``: the whole system once round, on free ports and a folder of its own."""
+"""``aimq demo``: start the system on free ports and a temporary folder, score a file, stop it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from aimq.parent_watchdog import watch_parent
 from aimq.settings import Settings, load_settings
 from aimq.telemetry import configure_logging
 
-Parent = Annotated[int, typer.Option(hidden=True, help="Process to follow into its end.")]
+Parent = Annotated[int, typer.Option(hidden=True, help="End when this process ends.")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic_core import PydanticUndefined
 
-from aimq.settings import PREFIX, Settings
+from aimq.settings import PREFIX, Settings, variables
 
 #: Defaults that depend on the machine or on other settings, in words.
 _DERIVED = {
@@ -25,7 +25,8 @@ def settings() -> None:
 def table() -> str:
     """Return the Markdown table of all settings, in the order of the class."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
+    for name in variables():
+        field = Settings.model_fields[name]
         meaning = " ".join((field.description or "").split())
         rows.append(f"| {PREFIX}{name.upper()} | {_default(name)} | {meaning} |")
     return "\n".join(rows) + "\n"

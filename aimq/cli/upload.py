@@ -72,7 +72,7 @@ def watch(client: Client, job_id: str) -> dict[str, Any]:
         bar = progress.add_task("queued", total=None)
         pause = 0.02
         while True:
-            job = _patient(client, job_id)
+            job = _job(client, job_id)
             progress.update(
                 bar,
                 description=job["status"],
@@ -85,8 +85,8 @@ def watch(client: Client, job_id: str) -> dict[str, Any]:
             pause = min(pause * 1.5, 0.5)
 
 
-def _patient(client: Client, job_id: str, tries: int = 30) -> dict[str, Any]:
-    """Ask for a job, bearing a service that restarts meanwhile."""
+def _job(client: Client, job_id: str, tries: int = 30) -> dict[str, Any]:
+    """Ask for a job; a service that restarts meanwhile is asked again."""
     for left in range(tries, 0, -1):
         try:
             job: dict[str, Any] = client.json("GET", f"/jobs/{job_id}")

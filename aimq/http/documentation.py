@@ -11,12 +11,20 @@ import hashlib
 import re
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.security import APIKeyHeader
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
+#: For ``FastAPI(dependencies=[API_KEY])``: the document says that a key may be needed, and its page
+#: asks for one. `aimq.http.guard` checks it.
+API_KEY: Final = Security(
+    APIKeyHeader(
+        name="X-API-Key", auto_error=False, description="Needed where AIMQ_API_KEYS is set."
+    )
+)
 _PAGE: Final = "/docs"
 _FILES: Final = "/docs/files"
 #: Swagger UI writes styles into its elements and has its icons in data URLs; what it asks for is

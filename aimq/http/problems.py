@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from aimq.errors import AimqError, FieldError, InternalError, Invalid
+from aimq.errors import AimqError, FieldError, InternalError, Invalid, RequestTimedOut
 from aimq.http.front import Written, written
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -52,6 +52,8 @@ def response(error: AimqError, headers: dict[str, str] | None = None) -> Respons
     extra = dict(headers or {})
     if error.retry_after is not None:
         extra.setdefault("Retry-After", str(max(1, math.ceil(error.retry_after))))
+    if isinstance(error, RequestTimedOut):
+        extra["Connection"] = "close"  # the rest of the request would keep it open
     return Response(
         msgspec.json.encode(document(error)),
         status_code=error.status,

@@ -70,6 +70,9 @@ def serve(
         timeout_graceful_shutdown=max(1, int(settings.shutdown_seconds - settings.drain_seconds)),
         timeout_keep_alive=30,
         server_header=False,
+        headers=[("X-Content-Type-Options", "nosniff")],
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=sorted(settings.trusted_proxies),
     )
     server = DrainingServer(config, drain, settings.drain_seconds)
     # uvicorn raises the signal again once it has drained: SIGTERM must not end the process then,

@@ -1,18 +1,18 @@
 """One description of a record for training, requests, spreadsheets, OpenAPI and the page.
 
-`model` describes, `headers` finds a table's columns, `records` encodes one record, `columns`
-encodes a table, `jsonschema` documents. Training and serving encode through the same code, so that
-they cannot differ.
+`model` holds the description, `headers` finds a table's columns, `records` encodes one record,
+`columns` encodes a table, `jsonschema` documents a record, `error_texts` words what is wrong.
+Training and serving encode through the same code, so they cannot differ.
 """
 
 from typing import TYPE_CHECKING
 
 from aimq.schema.headers import match_columns
 from aimq.schema.model import Feature, Schema, load_schema
+from aimq.schema.records import Encoded, RecordEncoder
 
 if TYPE_CHECKING:
     from aimq.schema.columns import Columns, read_columns
-    from aimq.schema.records import Encoded, RecordEncoder
 
 __all__ = [
     "Columns",
@@ -27,13 +27,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Load the encoders, with pandas and pyarrow, only where they are used (PEP 562)."""
+    """Load pandas and pyarrow only where a table is encoded (PEP 562)."""
     if name in {"Columns", "read_columns"}:
         from aimq.schema import columns  # noqa: PLC0415 # see above
 
         return getattr(columns, name)
-    if name in {"Encoded", "RecordEncoder"}:
-        from aimq.schema import records  # noqa: PLC0415 # see above
-
-        return getattr(records, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,10 +13,10 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aimq.schema import messages
-from aimq.schema.model import Feature, FeatureType, Schema, fold
+from aimq.schema import error_texts
+from aimq.schema.model import Feature, FeatureType, Schema, category_key
 
-#: Kinds of cells (of `pandas.api.types.infer_dtype`) among which no boolean or date hides.
+#: Kinds of columns (of `pandas.api.types.infer_dtype`) without a boolean or a date.
 _PLAIN: Final = frozenset({"integer", "floating", "mixed-integer-float", "string", "empty"})
 
 Mask = NDArray[np.bool_]
@@ -29,8 +29,9 @@ class Columns:
 
     Attributes:
         groups: int16 (n,), index into ``schema.groups``, -1 where wrong.
-        values: one float64 (n,) per feature in matrix order: numbers, or codes of categories.
-        errors: object (n,), what is wrong with the row, or None.
+        values: one float64 (n,) per feature in matrix order: numbers, or codes of categories; NaN
+            where wrong.
+        errors: object (n,), error text of a wrong row, else None.
     """
 
     schema: Schema
@@ -72,134 +73,95 @@ def read_columns(schema: Schema, frame: pd.DataFrame) -> Columns:
     """Validate and encode a table, whole columns at a time.
 
     Args:
-        frame: has every column of ``schema.columns`` under that very name; values may be of any
-            type: text that reads as a number counts as one, as spreadsheets often hold it.
+        frame: has every column of ``schema.columns`` under that very name; values of any type.
+            Text that reads as a number is one, as spreadsheets often hold it.
     """
     errors = np.full(len(frame), None, dtype=np.object_)
-    group_feature = Feature(name=schema.group, type=FeatureType.CATEGORY, categories=schema.groups)
-    groups, bad, said = _read_category(group_feature, frame[schema.group])
-    _note(errors, schema.group, bad, said)
-    group_codes = groups.astype(np.int16)
+    names = np.array([*schema.groups, None], dtype=np.object_)  # the last: an unknown group
+    groups = np.full(len(frame), -1, dtype=np.int16)
     values = []
-    for feature in schema.features:
+    for feature in (schema.group_feature, *schema.features):
         series = frame[feature.name]
         if feature.numeric:
-            column, bad, said = _read_number(feature, series)
+            column = _read_number(feature, series)
         else:
-            column, bad, said = _read_category(feature, series)
-            _foreign_to_group(schema, feature, group_codes, column, bad, said)
-        _note(errors, feature.name, bad, said)
-        values.append(column)
-    return Columns(schema, group_codes, values, errors)
+            column = _read_category(feature, series, groups, names)
+        _note(errors, feature, series, column, names[groups])
+        if feature.name == schema.group:
+            groups = np.nan_to_num(column, nan=-1).astype(np.int16)
+        else:
+            values.append(column)
+    return Columns(schema, groups, values, errors)
 
 
-def _note(errors: NDArray[np.object_], name: str, bad: Mask, said: NDArray[np.object_]) -> None:
-    for row in np.flatnonzero(bad):  # wrong rows only
-        sentence = f"{name}: {said[row]}"
-        errors[row] = sentence if errors[row] is None else f"{errors[row]}; {sentence}"
+def _note(
+    errors: NDArray[np.object_],
+    feature: Feature,
+    series: pd.Series[Any],
+    column: Floats,
+    groups: NDArray[np.object_],
+) -> None:
+    """Add an error text to every row whose value is NaN."""
+    rows = np.flatnonzero(np.isnan(column))
+    for row, value in zip(rows, series.iloc[rows], strict=True):
+        text = f"{feature.name}: {error_texts.wrong(feature, _shown(value), groups[row])}"
+        errors[row] = text if errors[row] is None else f"{errors[row]}; {text}"
+
+
+def _shown(value: Any) -> object:  # noqa: ANN401 # a cell of any kind
+    """Return a cell as a record would hold it, a missing one as None."""
+    if pd.isna(value):
+        return None
+    plain = value.item() if isinstance(value, np.generic) else value
+    return int(plain) if isinstance(plain, float) and plain.is_integer() else plain
 
 
 def _read_category(
-    feature: Feature, series: pd.Series[Any]
-) -> tuple[Floats, Mask, NDArray[np.object_]]:
-    """Return codes (-1 where wrong), the wrong rows, and a sentence where a row is wrong."""
-    if isinstance(series.dtype, pd.CategoricalDtype):
-        places, words = series.cat.codes.to_numpy(), series.cat.categories.to_numpy(dtype=object)
-    else:
-        places, uniques = pd.factorize(series, use_na_sentinel=True)
-        words = np.asarray(uniques, dtype=object)
-    codes = feature.codes()
-    # The last entry stands for a missing value: place -1 finds it.
-    table = np.array([codes.get(fold(_text(word)), -1) for word in words] + [-1], dtype=np.float64)
-    blank = [messages.MISSING if not _text(word).strip() else None for word in words]
-    sentences = np.array(
-        [
-            None if code >= 0 else empty or messages.wrong(feature, word)
-            for code, empty, word in zip(table, blank, words, strict=False)
-        ]
-        + [messages.MISSING],
-        dtype=np.object_,
-    )
-    column: Floats = table[places]
-    return column, column < 0, sentences[places]
-
-
-def _text(word: object) -> str:
-    """Return a cell as text; a whole number without its ``.0``, as a spreadsheet shows it."""
-    if isinstance(word, float) and word.is_integer():
-        return str(int(word))
-    return word if isinstance(word, str) else messages.quote(word)
-
-
-def _foreign_to_group(
-    schema: Schema,
     feature: Feature,
+    series: pd.Series[Any],
     groups: NDArray[np.int16],
-    column: Floats,
-    bad: Mask,
-    said: NDArray[np.object_],
-) -> None:
-    """Mark categories that exist, but not in the row's group."""
-    for index, group in enumerate(schema.groups):
-        known = feature.by_group.get(group)
-        if known is None:
-            continue
-        allowed = np.isin(feature.categories, known)
-        mine = (groups == index) & ~bad
-        codes = column[mine].astype(np.intp)
-        foreign = np.flatnonzero(mine)[~allowed[codes]]
-        bad[foreign] = True
-        for row in foreign:  # wrong rows only
-            said[row] = messages.wrong(feature, feature.categories[int(column[row])], group)
+    names: NDArray[np.object_],
+) -> Floats:
+    """Return the codes that each row's group knows, NaN where wrong."""
+    places, words = _distinct(series)
+    keys = [*map(category_key, words), ""]  # place -1 finds the last, a missing value
+    known = [feature.codes(name) for name in names]
+    table = [[codes.get(key, np.nan) for key in keys] for codes in known]
+    return np.array(table, dtype=np.float64)[groups, places]
 
 
-def _read_number(
-    feature: Feature, series: pd.Series[Any]
-) -> tuple[Floats, Mask, NDArray[np.object_]]:
-    """Return numbers (NaN where wrong), the wrong rows, and a sentence where a row is wrong."""
+def _distinct(series: pd.Series[Any]) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
+    """Return each row's place among the distinct values (-1: missing), and these values."""
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        codes = series.cat.codes.to_numpy().astype(np.intp)
+        return codes, series.cat.categories.to_numpy(dtype=object)
+    if series.dtype == object and pd.api.types.infer_dtype(series, skipna=True) not in _PLAIN:
+        series = series.map(category_key, na_action="ignore")  # True would count as equal to 1
+    places, words = pd.factorize(series, use_na_sentinel=True)
+    return places, np.asarray(words, dtype=object)
+
+
+def _read_number(feature: Feature, series: pd.Series[Any]) -> Floats:
+    """Return numbers, NaN where wrong."""
     column = _to_floats(series)
-    with np.errstate(invalid="ignore"):
-        bad: Mask = ~((column >= feature.minimum) & (column <= feature.maximum))
-        if feature.type is FeatureType.INTEGER:
-            bad |= column != np.floor(column)
-    said = np.full(len(series), None, dtype=np.object_)
-    wrong = np.flatnonzero(bad)
-    for row, value in zip(wrong, series.iloc[wrong], strict=True):  # wrong rows only
-        blank = not value.strip() if isinstance(value, str) else pd.isna(value)
-        said[row] = messages.MISSING if blank else messages.wrong(feature, _shown(value))
-    column = np.where(bad, np.nan, column)
-    return column, bad, said
-
-
-def _shown(value: object) -> object:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value.item() if isinstance(value, np.generic) else value
+    good = (column >= feature.minimum) & (column <= feature.maximum)
+    if feature.type is FeatureType.INTEGER:
+        good &= column == np.floor(column)
+    return np.where(good, column, np.nan)
 
 
 def _to_floats(series: pd.Series[Any]) -> Floats:
-    """Return float64 with NaN for what is no number. Booleans and dates are none."""
-    kind = series.dtype.kind if isinstance(series.dtype, np.dtype) else ""
-    if kind in "iuf" and kind:
-        return np.asarray(series.to_numpy(), dtype=np.float64)
-    if kind in "bmM" and kind:
-        return np.full(len(series), np.nan)
+    """Return float64, NaN where a cell is no number, such as a boolean or a date."""
     if pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series):
         return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
     cells = series.astype(object)
-    if pd.api.types.infer_dtype(cells, skipna=True) not in _PLAIN:
+    if pd.api.types.infer_dtype(cells, skipna=True) != "string":
         cells = pd.Series([cell if _numberlike(cell) else None for cell in cells], dtype=object)
-    try:
-        parsed = pd.to_numeric(cells, errors="coerce")
-    except OverflowError:  # an int beyond float
-        cells = cells.map(lambda cell: None if _beyond_float(cell) else cell).astype(object)
-        parsed = pd.to_numeric(cells, errors="coerce")
-    return np.asarray(parsed.to_numpy(), dtype=np.float64)
+    return np.asarray(pd.to_numeric(cells, errors="coerce").to_numpy(), dtype=np.float64)
 
 
 def _numberlike(cell: object) -> bool:
-    return isinstance(cell, str | int | float | np.number) and not isinstance(cell, bool)
-
-
-def _beyond_float(cell: object) -> bool:
-    return isinstance(cell, int) and cell.bit_length() > sys.float_info.max_exp - 1
+    """True if a cell is text or a number that float can hold."""
+    if type(cell) is int:
+        return cell.bit_length() < sys.float_info.max_exp
+    return isinstance(cell, str | float | np.number)

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aimq.errors import FieldError, Invalid
-from aimq.schema import messages
-from aimq.schema.model import Feature, FeatureType, Schema, fold
+from aimq.schema import error_texts
+from aimq.schema.model import Feature, FeatureType, Schema, category_key
+
+#: Spelling of a category to its code, by group; under None those of any group.
+_Codes = dict[str | None, dict[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +29,15 @@ class Encoded:
 class RecordEncoder:
     """Validates and encodes records of one schema. Immutable; thread-safe.
 
-    Numbers must be JSON numbers; categories are matched without regard to case and outer space;
-    fields the schema does not know are passed over.
+    Numbers must be JSON numbers. Categories match without regard to case and outer space; a
+    category whose name is a number may be given as that number. Unknown fields are ignored.
     """
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
-        self._groups = {fold(group): group for group in schema.groups}
-        self._categories = [
-            (f.name, {g: self._codes(f, g) for g in schema.groups}) if not f.numeric else None
-            for f in schema.features
-        ]
-
-    @staticmethod
-    def _codes(feature: Feature, group: str) -> dict[str, float]:
-        known = feature.by_group.get(group, feature.categories)
-        codes = {c: float(n) for n, c in enumerate(feature.categories) if c in set(known)}
-        return {**codes, **{fold(category): code for category, code in codes.items()}}
+        codes = schema.group_feature.codes()
+        self._groups = {spelling: schema.groups[code] for spelling, code in codes.items()}
+        self._features = [(f, _codes(f, schema.groups)) for f in schema.features]
 
     def encode(self, record: object) -> Encoded:
         """Return the record's group and row.
@@ -51,49 +46,52 @@ class RecordEncoder:
             Invalid: one entry per wrong field, with what was given and what is allowed.
         """
         if not isinstance(record, Mapping):
-            raise Invalid(f"A record is a JSON object, not {messages.quote(record)}.")
-        group = self._group(record.get(self._schema.group))
+            raise Invalid(f"A record is a JSON object, not {error_texts.quote(record)}.")
+        group = self._groups.get(category_key(record.get(self._schema.group)))
         if group is None:
             raise self._invalid(record, None)
         row: list[float] = []
-        for feature, category in zip(self._schema.features, self._categories, strict=True):
-            value = record.get(feature.name)
-            number = (
-                _number(feature, value) if category is None else _code(category[1][group], value)
-            )
+        for feature, codes in self._features:
+            number = _read(feature, codes, group, record.get(feature.name))
             if number is None:
                 raise self._invalid(record, group)
             row.append(number)
         return Encoded(group, row)
 
-    def _group(self, value: object) -> str | None:
-        return self._groups.get(fold(value)) if isinstance(value, str) else None
-
     def _invalid(self, record: Mapping[object, object], group: str | None) -> Invalid:
-        """Go through the record again, slowly, and name everything that is wrong."""
-        schema, errors = self._schema, list[FieldError]()
-        if group is None:
-            given = record.get(schema.group)
-            errors.append(_error(schema.group, given, messages.listed(schema.groups)))
-        for feature, category in zip(schema.features, self._categories, strict=True):
-            value = record.get(feature.name)
-            if category is None:
-                number = _number(feature, value)
-            else:
-                codes = category[1]
-                any_group = [codes[g] for g in ([group] if group else schema.groups)]
-                number = next((n for c in any_group if (n := _code(c, value)) is not None), None)
-            if number is None:
-                errors.append(_error(feature.name, value, messages.allowed(feature, group)))
-        names = ", ".join(str(error["field"]) for error in errors)
+        """Name every wrong field of a record."""
+        wrong = [] if group is not None else [self._schema.group_feature]
+        for feature, codes in self._features:
+            if _read(feature, codes, group, record.get(feature.name)) is None:
+                wrong.append(feature)
+        errors = [_error(feature, record.get(feature.name), group) for feature in wrong]
+        names = ", ".join(feature.name for feature in wrong)
         return Invalid(f"Wrong or missing: {names}.", errors=errors)
 
 
-def _error(name: str, value: object, allowed: str) -> FieldError:
-    if value is None:
-        return FieldError(field=name, message=messages.MISSING, given=None, allowed=allowed)
-    shown = messages.quote(value)
-    return FieldError(field=name, message=f"{shown} is not {allowed}", given=shown, allowed=allowed)
+def _codes(feature: Feature, groups: tuple[str, ...]) -> _Codes:
+    return {
+        group: {spelling: float(code) for spelling, code in feature.codes(group).items()}
+        for group in (None, *groups)
+    }
+
+
+def _error(feature: Feature, value: object, group: str | None) -> FieldError:
+    return FieldError(
+        field=feature.name,
+        message=error_texts.wrong(feature, value, group),
+        given=None if value is None else error_texts.quote(value),
+        allowed=error_texts.allowed(feature, group),
+    )
+
+
+def _read(feature: Feature, codes: _Codes, group: str | None, value: object) -> float | None:
+    """The number or the category's code; None if the value is wrong."""
+    if feature.numeric:
+        return _number(feature, value)
+    known = codes[group]
+    code = known.get(value) if type(value) is str else None  # most are spelled as in the schema
+    return code if code is not None else known.get(category_key(value))
 
 
 def _number(feature: Feature, value: object) -> float | None:
@@ -107,10 +105,3 @@ def _number(feature: Feature, value: object) -> float | None:
         return float(value)
     except OverflowError:  # an int beyond float, where the schema has no maximum
         return None
-
-
-def _code(codes: dict[str, float], value: object) -> float | None:
-    if type(value) is not str:
-        return None
-    code = codes.get(value)
-    return code if code is not None else codes.get(fold(value))

@@ -1,8 +1,8 @@
-"""Where a webhook may go: never back into our own network. Pure.
+"""Which addresses a webhook may go to: public ones only. Pure.
 
-A client names the address and we connect to it, from inside (server-side request forgery). So
-loopback, private, link-local (cloud metadata), shared, multicast and reserved addresses are
-refused, in whatever notation or disguise: also as an IPv4 address carried inside an IPv6 one.
+The client names the address and the service connects to it from inside the network (server-side
+request forgery). Loopback, private, link-local (cloud metadata), shared, multicast and reserved
+addresses are refused in every notation, also as an IPv4 address inside an IPv6 one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TUNNELS: Final = tuple(
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address, as text, is one of the public internet; False for no address."""
+    """True if the text is an IP address of the public internet."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -37,9 +37,10 @@ def is_public(address: str) -> bool:
 
 
 def check_url(url: str, *, allow_private: bool) -> str | None:
-    """Return why a webhook cannot go to a URL, as far as it shows without resolving its name.
+    """Return why a webhook cannot go to a URL, or None.
 
-    None: it may, unless its name leads to an address that is not `is_public`.
+    The host name is not resolved here: its addresses are checked with `is_public` when the
+    connection is made.
     """
     if len(url) > MAX_URL or not url.isascii() or not url.isprintable() or " " in url:
         return f"must be a URL of at most {MAX_URL} printable ASCII characters"

@@ -1,9 +1,9 @@
 """Signatures of webhooks, by the Standard Webhooks specification. Pure.
 
 Three headers go with a body: ``webhook-id`` (the same for every attempt, so that a receiver can
-tell what it has had already), ``webhook-timestamp`` (seconds since 1970) and
+recognise what it has already received), ``webhook-timestamp`` (seconds since 1970) and
 ``webhook-signature``: ``v1,`` and the base64 of HMAC-SHA256 over ``<id>.<timestamp>.<body>``. The
-time is signed, too, so that what was overheard cannot be sent again later.
+time is signed as well, so that a recorded request cannot be sent again later.
 
 Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
@@ -47,10 +47,10 @@ def signed_headers(secret: str, webhook_id: str, timestamp: int, body: bytes) ->
 def is_genuine(
     secret: str, webhook_id: str, timestamp: str, signature: str, body: bytes, now: float
 ) -> bool:
-    """Tell whether the headers' values fit the body and the time; for receivers and tests.
+    """True if the headers' values fit the body and the time; for receivers and tests.
 
     Args:
-        signature: of one or several signatures, one has to fit.
+        signature: one or several, separated by blanks; one has to fit.
         now: seconds since 1970.
     """
     if not (timestamp.isascii() and timestamp.isdecimal() and len(timestamp) < 20):  # noqa: PLR2004 # far beyond any date

@@ -23,7 +23,7 @@ DAMAGED: Final = (
 )
 
 _OTHER_SIGNATURES: Final = {
-    b"%PDF": "a PDF document: export its table as .xlsx, and upload that",
+    b"%PDF": "a PDF document: export its table, save it as .xlsx, and upload that",
     b"\x89PNG": "an image: type the table into a spreadsheet, and upload that",
     b"\xff\xd8\xff": "an image: type the table into a spreadsheet, and upload that",
     b"\x1f\x8b": "a gzip archive: unpack it, and upload the .xlsx inside",

@@ -16,7 +16,7 @@ from tests.proxy import Proxy
 from tests.servers.rabbitmq import RabbitServer
 from tests.servers.redis import RedisServer
 from tests.services import Service
-from tests.system import environment, free_ports
+from tests.system import constants, environment, free_ports
 
 _LEASE = 3.0
 #: A test's patience must not be what decides: leases and retries are short, limits are wide.
@@ -25,8 +25,8 @@ QUICK = {
     "AIMQ_RETRY_BASE_SECONDS": "0.2",
     "AIMQ_RETRY_MAX_SECONDS": "2",
     "AIMQ_MAX_ATTEMPTS": "100",
-    "AIMQ_DELIVERY_LIMIT": "50",
     "AIMQ_LOG_LEVEL": "warning",
+    **constants(delivery_limit=50),
 }
 
 #: What is struck is left alone for so long, in seconds: it needs some of it to start again.

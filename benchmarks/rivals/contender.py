@@ -15,9 +15,9 @@ QUEUE_TYPE: Final = "BENCH_QUEUE_TYPE"
 
 #: One car, the work of every task.
 RECORD: Final[dict[str, object]] = {
-    "model_group": "A", "model": "Alba", "kilometers": 84000, "fuel_type": "Diesel",
+    "model_group": "A", "model": 180, "kilometers": 84000, "fuel_type": "Diesel",
     "gear_type": "Manual", "vehicle_type": "Hatchback", "age_in_months": 60, "color": "White",
-    "line": "Comfort", "doors": 5, "seats": 5, "climate": "Automatic",
+    "line": "Comfortline", "doors": "4 to 5", "seats": "4 to 5", "climate": "Air Conditioning",
 }  # fmt: skip
 
 

@@ -17,25 +17,19 @@ from aimq.jobs.connect import connect_store
 from aimq.jobs.job import Job
 from aimq.messages import Kind, Message
 from aimq.settings import load_settings
-from batch_processor.app import _workshop as make_workshop
-from batch_processor.handler import Ending, Success, Work
-from batch_processor.predictions import MOST
-from batch_processor.processor import Processor
-from batch_processor.stations import stations
+from batch_processor.app import consumer_context
+from batch_processor.consumers import Consumers, consumer_configs
+from batch_processor.disposition import Ack
+from batch_processor.work import Result, Work
 from benchmarks.rivals.contender import Contender, payload, trivial, urls
 
 
-class Trivial:
-    """Takes as many predictions at once as the real handler does, without predicting."""
-
-    limit = MOST
-
-    def handle(self, works: Sequence[Work]) -> Sequence[Ending]:
-        """Do the trivial work."""
-        return [
-            Success(result=msgspec.json.encode(trivial(msgspec.json.decode(work.job.input))))
-            for work in works
-        ]
+def trivial_predictions(works: Sequence[Work]) -> Sequence[Result]:
+    """Do the trivial work in place of predicting; takes as many at once as the real handler."""
+    return [
+        Ack(result=msgspec.json.encode(trivial(msgspec.json.decode(work.job.input))))
+        for work in works
+    ]
 
 
 _broker_url, _store_url = urls()
@@ -67,12 +61,12 @@ def work() -> None:
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     with closing(connect_broker(settings)) as broker, closing(connect_store(settings)) as store:
-        handlers = dict.fromkeys(Kind, Trivial())
-        shop = make_workshop(settings, store, broker, handlers)
-        processor = Processor(broker, shop, stations(settings, shop, handlers, [TASKS]))
-        processor.start()
+        handlers = dict.fromkeys(Kind, trivial_predictions)
+        configs = consumer_configs(settings, handlers, [TASKS])
+        consumers = Consumers(broker, consumer_context(settings, store, broker), configs)
+        consumers.start()
         stopping.wait()
-        processor.stop(settings.shutdown_seconds)
+        consumers.stop(settings.shutdown_seconds)
 
 
 if __name__ == "__main__":

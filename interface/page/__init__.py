@@ -22,7 +22,6 @@ _POLICY: Final = (
 )
 _HEADERS: Final = {
     "Content-Security-Policy": _POLICY,
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-cache",
@@ -33,6 +32,8 @@ _FILES: Final = {
     "/page/page.js": ("page.js", "text/javascript"),
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
 }
+#: What a browser fetches to show the page.
+PATHS: Final = tuple(_FILES)
 
 
 def routes(context: Context) -> list[Route]:

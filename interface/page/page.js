@@ -199,7 +199,7 @@ function field(name, property) {
   const range = [property.minimum, property.maximum].every((bound) => bound !== undefined) ? `${number.format(property.minimum)} to ${number.format(property.maximum)}` : "";
   const about = { id, name, "aria-describedby": `${id}-hint ${id}-wrong` };
   const control = property.enum
-    ? make("select", about, ...options(property.enum, value))
+    ? make("select", about, ...options(texts(property), value))
     : make("input", { ...about, type: "number", step: property.type === "integer" ? 1 : "any", min: property.minimum, max: property.maximum, value });
   return make("div", { class: "field" },
     make("label", { for: id }, name.replaceAll("_", " ")), control,
@@ -209,12 +209,15 @@ function field(name, property) {
 
 const options = (values, chosen) => values.map((value) => make("option", { value, selected: value === chosen }, value));
 
+/** The categories as text: one whose name is a number is listed as that number as well. */
+const texts = (property) => property.enum.filter((value) => typeof value === "string");
+
 /** Offer only the categories that the chosen group knows. */
 function narrow() {
   const group = $("predict").elements[schema.group].value;
   for (const [name, groups] of Object.entries(schema.by_group)) {
     const select = $("predict").elements[name];
-    select.replaceChildren(...options(groups[group] ?? schema.record.properties[name].enum, select.value));
+    select.replaceChildren(...options(groups[group] ?? texts(schema.record.properties[name]), select.value));
   }
 }
 

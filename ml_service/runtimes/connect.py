@@ -12,7 +12,7 @@ from ml_service.version import ONNX, PICKLE
 
 
 def connect_runtimes(settings: Settings) -> dict[str, ModelRuntime]:
-    """Return the runtime for each way of asking: ``/predict/onnx`` and ``/predict/pickle``.
+    """Return the runtime for each format of a model: of ``/predict/onnx`` and ``/predict/pickle``.
 
     With a ``redisai_url``, ONNX models are executed there, and in this process while it is away.
     """
@@ -25,6 +25,6 @@ def _with_redisai(settings: Settings, here: OnnxRuntime) -> ModelRuntime:
     # The client is loaded where it is used: it costs every other start memory and time.
     from ml_service.breaker import Breaker  # noqa: PLC0415
     from ml_service.runtimes.fallback import FallbackRuntime  # noqa: PLC0415
-    from ml_service.runtimes.redisai import RedisAiRuntime  # noqa: PLC0415
+    from ml_service.runtimes.redisai.runtime import RedisAiRuntime  # noqa: PLC0415
 
     return FallbackRuntime(RedisAiRuntime(settings), here, Breaker(clock=time.monotonic))

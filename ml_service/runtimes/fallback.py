@@ -1,66 +1,34 @@
 """A remote runtime with one in this process behind it: no request fails because the remote does.
 
-A request never pays for the remote's recovery. It asks the remote while the breaker is closed, and
-the runtime here otherwise; a thread of its own probes the remote, stores again what a restart has
-lost, tries every model, and only then closes the breaker.
+Requests ask the remote while the breaker is closed, and the runtime in this process otherwise. A
+thread of the fallback probes the remote, restores every model there and then closes the breaker,
+so that no request waits for a recovery.
 """
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import logging
 import threading
-from typing import Protocol
+from collections.abc import Iterator
+
+import numpy as np
 
 from aimq.errors import AimqError, InternalError, ModelMissing, ModelRefused, TransientError
 from ml_service.breaker import Breaker
-from ml_service.runtimes.port import (
-    Answer,
-    AsyncModel,
-    LoadedModel,
-    Matrix,
-    ModelFile,
-    ModelRuntime,
-    Vector,
-)
+from ml_service.runtimes.port import Matrix, Model, ModelFile, ModelRuntime, Predictions
 
 log = logging.getLogger(__name__)
 
-#: Rows up to which the in-process runtime is faster on the event loop than in a thread.
+#: Rows up to which the runtime in this process is faster on the event loop than in a thread.
 INLINE_ROWS = 64
 #: Pause between two checks that the remote still has the models, in seconds.
 CHECK_SECONDS = 30.0
 JOIN_SECONDS = 2.0
 
 
-class RestorableModel(AsyncModel, Protocol):
-    """A model on a remote runtime that may lose it. Thread-safe."""
-
-    def restore(self) -> None:
-        """Make sure that the remote has the model and executes it. Blocks; raises `AimqError`."""
-        ...
-
-    def renew(self) -> bool:
-        """Keep the model on the remote; false when it is gone. Blocks; raises `TransientError`."""
-        ...
-
-
-class RemoteRuntime(Protocol):
-    """A `ModelRuntime` whose models are restorable."""
-
-    name: str
-
-    def load(self, model: ModelFile) -> RestorableModel:
-        """See `ModelRuntime.load`."""
-        ...
-
-    def close(self) -> None:
-        """See `ModelRuntime.close`."""
-        ...
-
-
 class FallbackRuntime:
-    """Answers from `primary` while it is fit, from `secondary` otherwise. Thread-safe.
+    """Answers from `primary` while its breaker is closed, else from `secondary`. Thread-safe.
 
     Owns both runtimes and a thread; `close` ends all three.
 
@@ -68,12 +36,12 @@ class FallbackRuntime:
         primary: the remote runtime.
         secondary: the runtime in this process; a model it refuses is refused.
         breaker: decides when the primary is asked. Used by nobody else.
-        check_seconds: pause between two checks of a primary that is fit, in seconds.
+        check_seconds: pause between two checks of a primary that works, in seconds.
     """
 
     def __init__(
         self,
-        primary: RemoteRuntime,
+        primary: ModelRuntime,
         secondary: ModelRuntime,
         breaker: Breaker,
         *,
@@ -92,66 +60,62 @@ class FallbackRuntime:
         self._thread.start()
 
     @property
-    def fit(self) -> bool:
-        """Whether requests go to the primary at present."""
+    def asks_primary(self) -> bool:
+        """True while requests go to the primary."""
         return self._breaker.closed
 
-    def load(self, model: ModelFile) -> FallbackModel:
+    def load(self, file: ModelFile) -> FallbackModel:
         """Load into both. A primary that is away gets the model once it is back.
 
         Raises:
-            ModelRefused: the secondary refuses it. A primary that refuses it is only logged, and
-                not asked for this model.
+            ModelRefused: the secondary refuses it. A model that only the primary refuses is
+                logged and served by the secondary.
         """
-        loaded = FallbackModel(self, model, self._secondary.load(model))
+        model = FallbackModel(self, file, self._secondary.load(file))
         with self._lock:
-            self._models.add(loaded)
-        if not self._breaker.closed:
-            self._wake.set()  # in case that a probe ends just now without this model
-            return loaded
+            self._models.add(model)
+        if not self.asks_primary:
+            self._wake.set()  # a probe that ends just now has not seen this model
+            return model
         try:
-            loaded.attach(self._primary)
+            model.attach(self._primary)
         except TransientError as exc:
-            self._lost(exc)
-        return loaded
+            self._note(exc, trip=True)
+        return model
 
     def close(self) -> None:
-        """End the thread and close both runtimes. Idempotent."""
+        """End the thread and close both runtimes. Blocks; idempotent."""
         self._closed.set()
         self._wake.set()
         self._primary.close()
         self._thread.join(JOIN_SECONDS)
         self._secondary.close()
 
-    @property
-    def names(self) -> tuple[str, str]:
-        """Names of the primary and of the secondary."""
-        return self._primary.name, self._secondary.name
-
-    def failed(self, exc: AimqError) -> None:
-        """Count a call that the primary did not answer."""
-        if isinstance(exc, ModelMissing):
-            self._lost(exc)
-            return
-        was_closed = self._breaker.closed
-        self._breaker.failed()
-        if was_closed and not self._breaker.closed:
-            log.warning("%s: %s; answering with %s", *self._told(exc))
-            self._wake.set()
+    @contextlib.contextmanager
+    def failures_counted(self) -> Iterator[None]:
+        """Count an error of the primary in the block, and swallow it unless it is a bug."""
+        try:
+            yield
+        except InternalError:
+            raise
+        except AimqError as exc:
+            self._note(exc, trip=isinstance(exc, ModelMissing))
 
     def forget(self, model: FallbackModel) -> None:
-        """Tend a model no longer."""
+        """Restore a model no longer."""
         with self._lock:
             self._models.discard(model)
 
-    def _lost(self, exc: AimqError) -> None:
-        if self._breaker.closed:
-            log.warning("%s: %s; answering with %s", *self._told(exc))
-        self._breaker.trip()
-        self._wake.set()
-
-    def _told(self, exc: AimqError) -> tuple[str, str, str]:
-        return self._primary.name, exc.detail, self._secondary.name
+    def _note(self, exc: AimqError, *, trip: bool) -> None:
+        was_closed = self._breaker.closed
+        if trip:
+            self._breaker.trip()
+        else:
+            self._breaker.failed()
+        if was_closed and not self._breaker.closed:
+            there, here = self._primary.name, self._secondary.name
+            log.warning("%s: %s; answering with %s", there, exc.detail, here)
+            self._wake.set()
 
     def _tend(self) -> None:
         while not self._closed.is_set():
@@ -161,35 +125,30 @@ class FallbackRuntime:
             if self._closed.is_set():
                 return
             try:
-                self._check()
-                self._probe()
+                self._check_or_probe()
             except Exception:  # the thread must outlive any bug in an adapter
-                log.exception("tending %s failed", self._primary.name)
-                self._breaker.failed()
+                log.exception("probing %s failed", self._primary.name)
+                self._breaker.probe_failed()
 
-    def _check(self) -> None:
-        """While the primary is fit: keep its models there, notice what it has lost."""
-        if not self._breaker.closed:
-            return
-        try:
-            if not all(model.renew() for model in self._snapshot()):
-                self._lost(ModelMissing("a model is gone"))
-        except TransientError as exc:
-            self.failed(exc)
+    def _check_or_probe(self) -> None:
+        due = self._breaker.seconds_to_probe()
+        if due is None:
+            with self.failures_counted():
+                for model in self._snapshot():
+                    model.check()
+        elif due == 0:
+            self._probe()
 
     def _probe(self) -> None:
-        """While the primary is not fit, and a probe is due: put it right."""
-        if not self._breaker.try_probe():
-            return
         try:
             for model in self._snapshot():
                 model.attach(self._primary)
         except TransientError as exc:
             log.debug("%s: still not fit: %s", self._primary.name, exc.detail)
-            self._breaker.failed()
+            self._breaker.probe_failed()
         else:
-            self._breaker.succeeded()
-            log.info("%s is fit again", self._primary.name)
+            self._breaker.probe_succeeded()
+            log.info("%s answers again", self._primary.name)
 
     def _snapshot(self) -> list[FallbackModel]:
         with self._lock:
@@ -197,47 +156,38 @@ class FallbackRuntime:
 
 
 class FallbackModel:
-    """A model of `FallbackRuntime`: an `AnsweringModel`. Thread-safe."""
+    """A model of `FallbackRuntime`. Thread-safe."""
 
-    def __init__(self, runtime: FallbackRuntime, model: ModelFile, here: LoadedModel) -> None:
+    waits = True
+
+    def __init__(self, runtime: FallbackRuntime, file: ModelFile, here: Model) -> None:
         self._runtime = runtime
-        self._model = model
+        self._file = file
         self._here = here
-        self._there: RestorableModel | None = None
+        self._there: Model | None = None
         self._refused = False
 
-    def predict(self, matrix: Matrix) -> Vector:
-        """See `LoadedModel.predict`."""
-        return self.answer(matrix).values
+    def predict(self, matrix: Matrix) -> Predictions:
+        """See `Model.predict`."""
+        if self._there is not None and self._runtime.asks_primary:
+            with self._runtime.failures_counted():
+                return self._there.predict(matrix)
+        return self._here.predict(matrix)
 
-    def answer(self, matrix: Matrix) -> Answer:
-        """See `AnsweringModel.answer`."""
-        there, here = self._runtime.names
-        if self._there is not None and self._runtime.fit:
-            try:
-                return Answer(self._there.predict(matrix), there)
-            except InternalError:
-                raise
-            except AimqError as exc:
-                self._runtime.failed(exc)
-        return Answer(self._here.predict(matrix), here)
-
-    async def answer_async(self, matrix: Matrix) -> Answer:
-        """See `AnsweringModel.answer_async`."""
-        there, here = self._runtime.names
-        if self._there is not None and self._runtime.fit:
-            try:
-                return Answer(await self._there.predict_async(matrix), there)
-            except InternalError:
-                raise
-            except AimqError as exc:
-                self._runtime.failed(exc)
+    async def predict_async(self, matrix: Matrix) -> Predictions:
+        """See `Model.predict_async`."""
+        if self._there is not None and self._runtime.asks_primary:
+            with self._runtime.failures_counted():
+                return await self._there.predict_async(matrix)
         if len(matrix) <= INLINE_ROWS:
-            return Answer(self._here.predict(matrix), here)
-        return Answer(await asyncio.to_thread(self._here.predict, matrix), here)
+            return self._here.predict(matrix)
+        return await self._here.predict_async(matrix)
 
-    def attach(self, primary: RemoteRuntime) -> None:
-        """Make the primary fit for this model. Blocks; raises `TransientError`.
+    def restore(self) -> None:
+        """Do nothing: the runtime's thread restores it."""
+
+    def attach(self, primary: ModelRuntime) -> None:
+        """Load the model on the primary, or restore it there. Blocks; raises `TransientError`.
 
         A model that the primary refuses is served here for good: a file does not change.
         """
@@ -245,21 +195,30 @@ class FallbackModel:
             return
         try:
             if self._there is None:
-                self._there = primary.load(self._model)
+                self._there = primary.load(self._file)
             else:
                 self._there.restore()
-        except ModelMissing as exc:  # lost between being stored and being tried
-            raise TransientError(exc.detail) from exc
         except ModelRefused as exc:
             self._refused, self._there = True, None
-            log.warning("%s refuses %s: %s", primary.name, self._model.path, exc.detail)
+            log.warning("%s refuses %s: %s", primary.name, self._file.path, exc.detail)
 
-    def renew(self) -> bool:
-        """Keep the model on the primary; false when it is gone. Raises `TransientError`."""
-        return self._refused or (self._there is not None and self._there.renew())
+    def check(self) -> None:
+        """Make sure that the primary has the model, and keep it there. Blocks.
+
+        Raises:
+            ModelMissing: the primary does not have it. It is not stored here: that may stop the
+                primary for seconds, while requests still go there.
+            TransientError: the primary cannot be reached, or does not answer in time.
+        """
+        if self._refused:
+            return
+        if self._there is None:
+            raise ModelMissing("a model is not stored yet")
+        self._there.predict(np.zeros((1, self._file.features), np.float32))
+        self._there.restore()
 
     def close(self) -> None:
-        """See `LoadedModel.close`."""
+        """See `Model.close`."""
         self._runtime.forget(self)
         if self._there is not None:
             self._there.close()

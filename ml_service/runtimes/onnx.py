@@ -1,28 +1,30 @@
 """In-process ONNX Runtime: the fastest way from a row to a prediction.
 
-One single-threaded session serves everything. A tree ensemble answers one row in microseconds, and
-handing it to a thread pool would cost more than computing it; a large matrix is cut into slices
-that run side by side on the one session, so that all cores work and the model is held once.
+Each model is one single-threaded session. It answers one row in microseconds, less than the
+hand-over to a thread costs. A large matrix is cut into slices that run side by side on the one
+session, so that all cores work and the model is in memory once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
-import onnxruntime
 
 from aimq.errors import InternalError, ModelRefused
-from ml_service.runtimes.port import Matrix, ModelFile, Vector
+from aimq.ort import onnxruntime
+from ml_service.runtimes.port import Matrix, ModelFile, Predictions, Vector
 
-#: `onnxruntime.InferenceSession`, which publishes no types.
-_Session = Any
 #: Rows from which cutting a matrix over the cores pays for itself.
 PARALLEL_ROWS: Final = 512
 #: Rows of one slice at most: small enough that the cores finish together.
 SLICE_ROWS: Final = 2048
+
+#: `onnxruntime.InferenceSession`, which publishes no types.
+_Session = Any
 
 
 class OnnxRuntime:
@@ -38,7 +40,7 @@ class OnnxRuntime:
         self._threads = threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._threads, "onnx") if self._threads > 1 else None
 
-    def load(self, model: ModelFile) -> OnnxModel:
+    def load(self, file: ModelFile) -> OnnxModel:
         """Make a model ready.
 
         Raises:
@@ -48,19 +50,19 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # what is wrong is raised; warnings would go to stderr
+        options.log_severity_level = 3  # errors are raised; warnings would go to stderr
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = onnxruntime.InferenceSession(
-                model.path.read_bytes(), options, providers=["CPUExecutionProvider"]
+                file.path.read_bytes(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as exc:  # onnxruntime's exceptions share no base class
-            raise ModelRefused(f"{model.path}: not loadable by ONNX Runtime: {exc}") from exc
-        _check(model, session)
-        return OnnxModel(session, model, self._pool, self._threads)
+            raise ModelRefused(f"{file.path}: not loadable by ONNX Runtime: {exc}") from exc
+        _check(file, session)
+        return OnnxModel(session, file, self._pool, self._threads)
 
     def close(self) -> None:
-        """Stop the threads. Idempotent."""
+        """Stop the threads. Blocks; idempotent."""
         if self._pool:
             self._pool.shutdown()
 
@@ -68,45 +70,55 @@ class OnnxRuntime:
 class OnnxModel:
     """One session. Thread-safe."""
 
+    waits = False
+
     def __init__(
-        self, session: _Session, model: ModelFile, pool: ThreadPoolExecutor | None, threads: int
+        self, session: _Session, file: ModelFile, pool: ThreadPoolExecutor | None, threads: int
     ) -> None:
         self._run = session.run
         self._input: str = session.get_inputs()[0].name
         self._outputs: list[str] = [session.get_outputs()[0].name]
-        self._model = model
+        self._file = file
         self._pool = pool
         self._threads = threads
 
-    def predict(self, matrix: Matrix) -> Vector:
-        """Return one prediction per row; see `LoadedModel`."""
+    def predict(self, matrix: Matrix) -> Predictions:
+        """Return one prediction per row; see `Model.predict`."""
         if len(matrix) < PARALLEL_ROWS or self._pool is None:
-            return self._slice(matrix)
+            return Predictions(self._slice(matrix), OnnxRuntime.name)
         step = min(SLICE_ROWS, -(-len(matrix) // self._threads))
         slices = (matrix[start : start + step] for start in range(0, len(matrix), step))
-        return np.concatenate(list(self._pool.map(self._slice, slices)))
+        values = np.concatenate(list(self._pool.map(self._slice, slices)))
+        return Predictions(values, OnnxRuntime.name)
+
+    async def predict_async(self, matrix: Matrix) -> Predictions:
+        """Do as `predict` in a thread."""
+        return await asyncio.to_thread(self.predict, matrix)
+
+    def restore(self) -> None:
+        """Do nothing: the session is in this process."""
+
+    def close(self) -> None:
+        """Do nothing: the session goes with its last reference."""
 
     def _slice(self, matrix: Matrix) -> Vector:
         try:
             values: Vector = self._run(self._outputs, {self._input: matrix})[0].reshape(-1)
         except Exception as exc:  # onnxruntime's exceptions share no base class
-            raise InternalError(f"ONNX Runtime failed on {self._model.path.name}: {exc}") from exc
+            raise InternalError(f"ONNX Runtime failed on {self._file.path.name}: {exc}") from exc
         return values
 
-    def close(self) -> None:
-        """Nothing to do: the session goes with its last reference."""
 
-
-def _check(model: ModelFile, session: _Session) -> None:
+def _check(file: ModelFile, session: _Session) -> None:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or inputs[0].type != "tensor(float)":
         found = ", ".join(f"{i.name} {i.type}" for i in inputs) or "none"
-        raise ModelRefused(f"{model.path}: one float matrix is expected as input, not {found}")
+        raise ModelRefused(f"{file.path}: one float matrix is expected as input, not {found}")
     shape = inputs[0].shape
-    if len(shape) != 2 or shape[1] != model.features or isinstance(shape[0], int):  # noqa: PLR2004 # a matrix
+    if len(shape) != 2 or shape[1] != file.features or isinstance(shape[0], int):  # noqa: PLR2004 # a matrix
         raise ModelRefused(
-            f"{model.path}: input is {shape}; the schema needs any number of rows by "
-            f"{model.features} features"
+            f"{file.path}: input is {shape}; the schema needs any number of rows by "
+            f"{file.features} features"
         )
     if not outputs or outputs[0].type != "tensor(float)" or outputs[0].shape[1:] not in ([], [1]):
-        raise ModelRefused(f"{model.path}: the first output must be float numbers, one per row")
+        raise ModelRefused(f"{file.path}: the first output must be float numbers, one per row")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import pickle
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aimq.errors import ModelRefused
-from ml_service.runtimes.port import Matrix, ModelFile, Vector
+from ml_service.runtimes.port import Matrix, ModelFile, Predictions
 
 
 class _Regressor(Protocol):
@@ -25,55 +26,62 @@ class PickleRuntime:
 
     name = "pickle"
 
-    def load(self, model: ModelFile) -> PickleModel:
+    def load(self, file: ModelFile) -> PickleModel:
         """Check that the file can be loaded.
 
         Raises:
             ModelRefused: another digest than the manifest's, not a pickle, or of another width.
         """
-        loaded = PickleModel(model)
-        loaded.read()
-        return loaded
+        model = PickleModel(file)
+        model.restore()
+        return model
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Do nothing: there is nothing to free."""
 
 
 class PickleModel:
-    """One pickle on disk. Thread-safe; every call blocks on disk and unpickling."""
+    """One pickle on disk. Thread-safe; every call reads and unpickles the file."""
 
-    def __init__(self, model: ModelFile) -> None:
-        self._model = model
+    waits = True
 
-    def predict(self, matrix: Matrix) -> Vector:
-        """Load the model from disk and predict; see `LoadedModel`."""
-        return self.read().predict(matrix).astype(np.float32)
+    def __init__(self, file: ModelFile) -> None:
+        self._file = file
 
-    def read(self) -> _Regressor:
-        """Return the unpickled model. The bytes that are checked are the bytes that are loaded.
+    def predict(self, matrix: Matrix) -> Predictions:
+        """Load the model from disk and predict; see `Model.predict`."""
+        values = self._read().predict(matrix).astype(np.float32)
+        return Predictions(values, PickleRuntime.name)
 
-        Raises:
-            ModelRefused: see `PickleRuntime.load`.
-        """
-        path = self._model.path
+    async def predict_async(self, matrix: Matrix) -> Predictions:
+        """Do as `predict` in a thread."""
+        return await asyncio.to_thread(self.predict, matrix)
+
+    def restore(self) -> None:
+        """Check that the file can be loaded; see `PickleRuntime.load`."""
+        self._read()
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to free."""
+
+    def _read(self) -> _Regressor:
+        """Return the unpickled model. The bytes that are checked are the bytes that are loaded."""
+        path = self._file.path
         try:
             content = path.read_bytes()
         except OSError as exc:
             raise ModelRefused(f"{path}: cannot be read: {exc.strerror}") from exc
-        if not hmac.compare_digest(hashlib.sha256(content).hexdigest(), self._model.sha256):
+        if not hmac.compare_digest(hashlib.sha256(content).hexdigest(), self._file.sha256):
             raise ModelRefused(f"{path}: its SHA-256 is no longer the manifest's")
         try:
             regressor: _Regressor = pickle.loads(content)  # noqa: S301 # by digest only
             features = regressor.n_features_in_
         except Exception as exc:  # unpickling raises whatever the pickled classes raise
             raise ModelRefused(f"{path}: not a pickled model: {exc!r}") from exc
-        if features != self._model.features:
+        if features != self._file.features:
             raise ModelRefused(
-                f"{path}: takes {features} features; the schema has {self._model.features}"
+                f"{path}: takes {features} features; the schema has {self._file.features}"
             )
         if hasattr(regressor, "n_jobs"):
-            regressor.n_jobs = 1  # its threads would fight the other requests'
+            regressor.n_jobs = 1  # its threads would compete with the other requests'
         return regressor
-
-    def close(self) -> None:
-        """Nothing to free."""

@@ -1,16 +1,15 @@
 """The ModelRuntime port: something that turns a feature matrix into predictions.
 
-Encoding and validation happen before (`aimq.schema`); a runtime sees numbers only. A runtime must
-offer `LoadedModel.predict`. What more it can do it says by also offering `AsyncModel` (it waits on
-a network, so it is awaited and never called on the event loop) or `AnsweringModel` (it chooses
-between runtimes at each call, so it says which one answered).
+Encoding and validation happen before (`aimq.schema`); a runtime sees numbers only. There is one
+kind of model, whatever executes it: it is asked by `Model.predict` from threads and by
+`Model.predict_async` from the event loop, and each answer names the runtime that computed it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """One published model file, its digest already checked against the manifest.
+    """One published model file; its digest equals the manifest's.
 
     Attributes:
         name: name of the model, as ``used_cars``.
@@ -40,36 +39,8 @@ class ModelFile:
     features: int
 
 
-class LoadedModel(Protocol):
-    """A model ready to answer. Thread-safe."""
-
-    def predict(self, matrix: Matrix) -> Vector:
-        """Return one prediction per row: float32 (n, features), C order, to float32 (n,).
-
-        May block; raises `TransientError` when the runtime cannot be reached or is too slow, and
-        `ModelRefused` when it does not have the model.
-        """
-        ...
-
-    def close(self) -> None:
-        """Free what the model holds. Idempotent; no call of `predict` is under way."""
-        ...
-
-
-@runtime_checkable
-class AsyncModel(LoadedModel, Protocol):
-    """A model that is reached over a network: awaited on the event loop, never run there.
-
-    Its calls are micro-batched (`ml_service.batching`), one execution at a time per model.
-    """
-
-    async def predict_async(self, matrix: Matrix) -> Vector:
-        """Do as `predict` without blocking the event loop; cancelling it is safe."""
-        ...
-
-
-class Answer(NamedTuple):
-    """Predictions, and the runtime they came from.
+class Predictions(NamedTuple):
+    """The answer of a model.
 
     Attributes:
         values: float32 (n,), one prediction per row.
@@ -80,19 +51,42 @@ class Answer(NamedTuple):
     served_by: str
 
 
-@runtime_checkable
-class AnsweringModel(LoadedModel, Protocol):
-    """A model behind which one of several runtimes answers, chosen at each call.
+class Model(Protocol):
+    """A model that is ready to answer. Thread-safe.
 
-    Where a model offers this, it is asked through these two, not through `predict`.
+    Attributes:
+        waits: `predict` waits for a disk or a network, so it never runs on the event loop.
     """
 
-    def answer(self, matrix: Matrix) -> Answer:
-        """Do as `predict`, and say which runtime answered."""
+    waits: bool
+
+    def predict(self, matrix: Matrix) -> Predictions:
+        """Return one prediction per row of a float32 matrix (n, features) in C order. May block.
+
+        Raises:
+            TransientError: the runtime cannot be reached or is too slow; `ModelMissing` if it has
+                lost the model, which `restore` mends.
+            ModelRefused: the runtime cannot execute the model.
+            InternalError: the matrix has another width than the model.
+        """
         ...
 
-    async def answer_async(self, matrix: Matrix) -> Answer:
-        """Do as `answer` without blocking the event loop; cancelling it is safe."""
+    async def predict_async(self, matrix: Matrix) -> Predictions:
+        """Do as `predict` without blocking the event loop; cancelling it is safe.
+
+        A model is asked from one event loop only.
+        """
+        ...
+
+    def restore(self) -> None:
+        """Make sure that the runtime has the model, keeps it and can execute it. Blocks.
+
+        Does nothing where the model is in this process. Raises what `ModelRuntime.load` raises.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the model holds. Idempotent; no prediction is under way."""
         ...
 
 
@@ -105,10 +99,15 @@ class ModelRuntime(Protocol):
 
     name: str
 
-    def load(self, model: ModelFile) -> LoadedModel:
-        """Make a model ready. Raises `ModelRefused`, or `TransientError`."""
+    def load(self, file: ModelFile) -> Model:
+        """Make a model ready. Blocks.
+
+        Raises:
+            ModelRefused: the file is damaged, does not fit its schema, or cannot be executed.
+            TransientError: the runtime cannot be reached, or does not answer in time.
+        """
         ...
 
     def close(self) -> None:
-        """Free connections and pools. Idempotent."""
+        """Free connections and threads. Blocks; idempotent."""
         ...

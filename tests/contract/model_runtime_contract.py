@@ -14,7 +14,6 @@ import pytest
 from redisai_server.onnx_models import linear, publish
 
 from aimq.errors import AimqError, ModelRefused
-from ml_service.runtimes.port import AnsweringModel, AsyncModel
 
 GROUPS = ("A", "B", "C")
 
@@ -30,12 +29,8 @@ def assert_right(forest, matrix, values):
 
 
 async def predicted(loaded, matrix):
-    """Predict on the event loop, in whichever of the three ways the model offers."""
-    if isinstance(loaded, AnsweringModel):
-        return (await loaded.answer_async(matrix)).values
-    if isinstance(loaded, AsyncModel):
-        return await loaded.predict_async(matrix)
-    return await asyncio.to_thread(loaded.predict, matrix)
+    """Predict on the event loop."""
+    return (await loaded.predict_async(matrix)).values
 
 
 class ModelRuntimeContract:
@@ -53,11 +48,11 @@ class ModelRuntimeContract:
     @pytest.mark.parametrize("group", GROUPS)
     def test_every_row_has_its_right_answer(self, loaded, forests, group, rows):
         matrix = matrix_of(rows, forests[group].file.features)
-        assert_right(forests[group], matrix, loaded[group].predict(matrix))
+        assert_right(forests[group], matrix, loaded[group].predict(matrix).values)
 
     def test_no_rows_have_no_answers(self, loaded, forests):
         matrix = matrix_of(0, forests["A"].file.features)
-        values = loaded["A"].predict(matrix)
+        values = loaded["A"].predict(matrix).values
         assert (values.shape, values.dtype) == ((0,), np.float32)
 
     def test_answers_do_not_get_mixed_up_between_threads(self, loaded, forests):
@@ -68,7 +63,7 @@ class ModelRuntimeContract:
             for group in [choose.choice(GROUPS)]
         ]
         with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(lambda ask: loaded[ask[0]].predict(ask[1]), asked))
+            answers = list(pool.map(lambda ask: loaded[ask[0]].predict(ask[1]).values, asked))
         for (group, matrix), values in zip(asked, answers, strict=True):
             assert_right(forests[group], matrix, values)
 
@@ -108,7 +103,7 @@ class ModelRuntimeContract:
         for wrong in (right[:, :-1], np.hstack([right, right])):
             with pytest.raises(AimqError):
                 loaded["B"].predict(np.ascontiguousarray(wrong))
-        assert_right(forests["B"], right, loaded["B"].predict(right))
+        assert_right(forests["B"], right, loaded["B"].predict(right).values)
 
     def test_a_truncated_model_is_refused(self, runtime, forests, tmp_path):
         content = forests["A"].file.path.read_bytes()
@@ -142,11 +137,11 @@ class ModelRuntimeContract:
             )
             for factor in (1, 2)
         ]
-        first, second = (model.predict(matrix) for model in models)
+        first, second = (model.predict(matrix).values for model in models)
         np.testing.assert_allclose(first, matrix.sum(axis=1), rtol=1e-4)
         np.testing.assert_allclose(second, 2 * matrix.sum(axis=1), rtol=1e-4)
         models[0].close()
-        np.testing.assert_allclose(models[1].predict(matrix), second)
+        np.testing.assert_allclose(models[1].predict(matrix).values, second)
         models[1].close()
 
     def test_a_version_published_again_with_another_content_answers_as_the_new_one(
@@ -156,7 +151,7 @@ class ModelRuntimeContract:
         for folder, factor in (("old", 1), ("new", 3)):
             content = linear(np.full((3, 1), factor, np.float32))
             file = publish(tmp_path / folder, content, group="A", features=3, version="same")
-            answers.append(runtime.load(file).predict(matrix))
+            answers.append(runtime.load(file).predict(matrix).values)
         np.testing.assert_allclose(answers[1], 3 * answers[0], rtol=1e-4)
 
     def test_closing_twice_is_allowed(self, runtime, forests):

@@ -13,7 +13,7 @@ from aimq.settings import Settings
 from ml_service.breaker import Breaker
 from ml_service.runtimes.fallback import FallbackRuntime
 from ml_service.runtimes.onnx import OnnxRuntime
-from ml_service.runtimes.redisai import RedisAiRuntime
+from ml_service.runtimes.redisai.runtime import RedisAiRuntime
 
 pytest_plugins = ("redisai_server.fixtures",)
 

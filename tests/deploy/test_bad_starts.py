@@ -43,7 +43,7 @@ def environ(tmp_path):
         ({"AIMQ_STORE_URL": "carrier-pigeon://loft"}, "carrier-pigeon"),
         ({"AIMQ_FILES_URL": "carrier-pigeon://loft"}, "carrier-pigeon"),
         ({"AIMQ_ML_URL": "no address"}, "AIMQ_ML_URL"),
-        ({"AIMQ_DRAIN_SECONDS": "30"}, "must be less than AIMQ_SHUTDOWN_SECONDS"),
+        ({"AIMQ_QUEUE_BOUND": "30"}, "AIMQ_QUEUE_BOUND is not a setting"),
     ],
 )
 def test_a_wrong_setting_ends_the_start_with_one_line(environ, more, said):

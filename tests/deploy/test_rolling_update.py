@@ -22,7 +22,7 @@ import openpyxl
 import pytest
 
 from tests.deploy.balancer import Balancer
-from tests.system import PATIENCE, ROOT, environment, free_ports
+from tests.system import PATIENCE, ROOT, constants, environment, free_ports
 
 SAMPLE = ROOT / "assets" / "sample_files" / "100_rows.xlsx"
 ROUNDS = 5
@@ -196,7 +196,7 @@ def fleet(request, trained_models, tmp_path):
         trained_models,
         AIMQ_INTERNAL_TOKEN="rolling",
         AIMQ_CONCURRENCY="1",
-        AIMQ_DRAIN_SECONDS=str(DRAIN_SECONDS),
+        **constants(drain_seconds=DRAIN_SECONDS),
         **request.param(request),
     )
     with Fleet(environ, tmp_path / "services.log") as fleet:

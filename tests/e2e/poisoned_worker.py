@@ -6,10 +6,10 @@ import sys
 from aimq.settings import load_settings
 from aimq.telemetry import configure_logging
 from batch_processor import app
-from batch_processor.uploads import SpreadsheetScorer
+from batch_processor.spreadsheets import SpreadsheetHandler
 
 
-class Poisoned(SpreadsheetScorer):
+class Poisoned(SpreadsheetHandler):
     def __call__(self, work):
         if work.job.filename == os.environ["AIMQ_TEST_POISON"]:
             os._exit(9)
@@ -19,5 +19,5 @@ class Poisoned(SpreadsheetScorer):
 if __name__ == "__main__":
     settings = load_settings()
     configure_logging(settings, "batch-processor")
-    app.SpreadsheetScorer = Poisoned
+    app.SpreadsheetHandler = Poisoned
     sys.exit(app.run(settings))

@@ -12,7 +12,7 @@ from tests.ml_stand_in import Fault, ml_stand_in
 from tests.servers.plugin import private
 from tests.servers.rabbitmq import RabbitServer
 from tests.services import Service
-from tests.system import environment, free_ports
+from tests.system import constants, environment, free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 on_servers = [pytest.mark.rabbitmq, pytest.mark.redis]
@@ -143,7 +143,7 @@ def test_uploads_are_refused_while_the_disk_takes_none(make_services, ml, workbo
 
 def test_a_processor_that_is_asked_to_stop_hands_its_job_to_another(services, ml, workbook):
     [port] = free_ports(1)
-    first = services.service("batch-processor", AIMQ_SHUTDOWN_SECONDS="1")
+    first = services.service("batch-processor", **constants(shutdown_seconds=1))
     second = services.service("batch-processor 2", AIMQ_METRICS_PORT=str(port))
     services.run(services.interface, first)
     started, go_on = threading.Event(), threading.Event()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import openpyxl
 import pytest
 
@@ -18,6 +19,12 @@ from tests.system import PATIENCE, ROOT, environment, wait_ready
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 MAKE = [line for block in BLOCKS for line in block.splitlines() if line.startswith("make ")]
+#: The call that the public contract fixes, as it is copied.
+CALL = {
+    "model_group": "A", "model": 180, "kilometers": 5000, "fuel_type": "Diesel",
+    "gear_type": "Manual", "vehicle_type": "Sedan Car", "age_in_months": 12, "color": "Black",
+    "line": "Sportline", "doors": "4 to 5", "seats": "1 to 3", "climate": "Air Conditioning",
+}  # fmt: skip
 ON_A_RUNNING_SYSTEM = [block for block in BLOCKS if "curl" in block or "bin/aimq" in block]
 
 
@@ -134,3 +141,14 @@ def test_the_commands_do_what_they_say_on_a_running_system(block, system, tmp_pa
     assert {"job_id", "predicted_price"} & first.keys()
     for named in re.findall(r"-o (\S+)", block):
         assert Path(tmp_path / named).is_file()
+
+
+def test_the_readmes_record_is_answered_as_it_stands(system):
+    (body,) = re.findall(r"/predict\b.*? -d '(.*?)'", README, re.DOTALL)
+    assert json.loads(body) == CALL
+    answer = httpx.post(
+        f"{system.url}/predict", content=body, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["model_group"] == "A"
+    assert answer.json()["predicted_price"] > 0

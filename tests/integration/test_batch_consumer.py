@@ -21,13 +21,12 @@ from aimq.jobs.connect import connect_store
 from aimq.jobs.job import Job, Status
 from aimq.messages import Kind, Message
 from aimq.settings import load_settings
-from batch_processor.alone import SharedLock
+from batch_processor.claiming import Claims
 from batch_processor.consumer import Consumer
-from batch_processor.handler import OneByOne, Success
-from batch_processor.leases import Leases
-from batch_processor.processor import Processor, Station
-from batch_processor.settling import Settling
-from batch_processor.workshop import Workshop
+from batch_processor.consumers import Consumers
+from batch_processor.context import ConsumerConfig, ConsumerContext
+from batch_processor.disposition import Ack
+from batch_processor.work import one_by_one
 from tests.job_changes import PATIENCE, until
 
 KIND = Kind.PREDICTION
@@ -55,30 +54,31 @@ class FaultyStore:
 
 @dataclass
 class Plant:
-    """A broker, a store, and a processor whose handler is the test's function."""
+    """A broker, a store, and consumers whose handler is the test's function."""
 
     broker: object
     store: FaultyStore
     lease: float = 5.0
     function: object = None
     handler: object = None
+    batch: int = 1
     concurrency: int = 2
     policy: RetryPolicy = field(default_factory=lambda: RetryPolicy(3, 0.01, 0.05))
-    processor: Processor = None
-    shop: Workshop = None
+    consumers: Consumers = None
+    config: ConsumerConfig = None
+    context: ConsumerContext = None
 
     def start(self):
-        handler = self.handler or OneByOne(self.function)
-        self.shop = Workshop(
-            store=self.store, publish=self.broker.publish, handlers={KIND: handler},
-            leases=Leases(self.store, self.lease),
-            settling=Settling(self.store), policy=self.policy, owner="test",
-            lease_seconds=self.lease, delivery_limit=3, uniform=lambda: 0.5, floor=SharedLock(),
+        self.config = ConsumerConfig(
+            queue=TASKS, kind=KIND, handler=self.handler or one_by_one(self.function),
+            policy=self.policy, threads=self.concurrency, prefetch=64, batch=self.batch,
         )  # fmt: skip
-        self.processor = Processor(
-            self.broker, self.shop, [Station(TASKS, self.shop, self.concurrency, prefetch=64)]
-        )
-        self.processor.start()
+        self.context = ConsumerContext(
+            store=self.store, publish=self.broker.publish,
+            claims=Claims(self.store, "test", self.lease), delivery_limit=3,
+        )  # fmt: skip
+        self.consumers = Consumers(self.broker, self.context, [self.config])
+        self.consumers.start()
 
     def submit(self, count=1):
         jobs = self.store.create([Job(kind=KIND) for _ in range(count)])
@@ -115,8 +115,8 @@ def plant(tmp_path):
     plant = Plant(broker, FaultyStore(store))
     yield plant
     plant.store.away.clear()
-    if plant.processor:
-        plant.processor.stop(5.0)
+    if plant.consumers:
+        plant.consumers.stop(5.0)
     broker.close()
     store.close()
 
@@ -128,13 +128,13 @@ def raising(*errors):
     def function(_work):
         if left:
             raise left.pop(0)
-        return Success(result=b"1")
+        return Ack(result=b"1")
 
     return function
 
 
-def test_done_work_is_stored_and_its_message_forgotten(plant):
-    plant.function = lambda work: Success(result=b"42", counts={"rows_done": 7})
+def test_done_work_is_stored_and_its_message_acked(plant):
+    plant.function = lambda work: Ack(result=b"42", counts={"rows_done": 7})
     plant.start()
     [job_id] = plant.submit()
     job = plant.finished(job_id)
@@ -238,10 +238,10 @@ class OneShot:
 def test_a_message_nobody_can_process_is_dead_lettered_and_its_job_failed(plant, body):
     plant.function = raising()
     plant.start()
-    plant.processor.stop(5.0)
+    plant.consumers.stop(5.0)
     [job_id] = plant.submit()
     subscription = OneShot(plant.broker.subscribe(TASKS, 1), body)
-    consumer = Consumer(subscription, plant.shop)
+    consumer = Consumer(subscription, plant.config, plant.context)
     consumer.process(subscription.receive(timeout=PATIENCE))
     assert plant.quiet().dead == 1
     assert plant.dead()[0].failure.unprocessable
@@ -261,7 +261,7 @@ def test_a_message_of_an_unknown_job_is_dead_lettered_and_the_next_one_done(plan
 
 def test_a_job_cancelled_while_queued_is_not_worked_on(plant):
     called = []
-    plant.function = lambda work: called.append(work) or Success()
+    plant.function = lambda work: called.append(work) or Ack()
     [job_id] = plant.submit()
     plant.store.cancel(job_id)
     plant.start()
@@ -270,7 +270,7 @@ def test_a_job_cancelled_while_queued_is_not_worked_on(plant):
     assert plant.job(job_id).status is Status.CANCELLED
 
 
-def test_a_job_cancelled_while_worked_on_is_laid_down(plant):
+def test_a_job_cancelled_while_worked_on_is_stopped(plant):
     plant.lease = 0.3
     started, stopped = threading.Event(), threading.Event()
 
@@ -300,9 +300,9 @@ def test_a_message_of_a_job_that_failed_without_its_dead_letter_is_dead_lettered
     assert plant.dead()[0].failure.error == "It failed, and then the worker was killed."
 
 
-def test_a_message_of_a_job_that_is_done_is_forgotten(plant):
+def test_a_message_of_a_job_that_is_done_is_acked(plant):
     called = []
-    plant.function = lambda work: called.append(work) or Success()
+    plant.function = lambda work: called.append(work) or Ack()
     plant.start()
     [job_id] = plant.submit()
     plant.finished(job_id)
@@ -329,7 +329,7 @@ def killed(plant, job_id, times):
 
 def test_a_poison_job_is_given_up_untouched_and_the_queue_behind_it_goes_on(plant):
     touched = []
-    plant.function = lambda work: touched.append(work.job.job_id) or Success()
+    plant.function = lambda work: touched.append(work.job.job_id) or Ack()
     poison, innocent = plant.submit(2)
     killed(plant, poison, 3)
     plant.start()
@@ -353,7 +353,7 @@ def test_a_job_that_killed_a_worker_is_worked_on_alone(plant):
         threading.Event().wait(0.02)
         with lock:
             together.discard(work.job.job_id)
-        return Success()
+        return Ack()
 
     plant.function = function
     ids = plant.submit(12)
@@ -371,12 +371,12 @@ def test_a_result_is_kept_while_the_store_is_away_and_the_work_not_done_twice(pl
     def function(work):
         done.append(work)
         plant.store.away = {"settle", "renew", "claim"}
-        return Success(result=b"1")
+        return Ack(result=b"1")
 
     plant.function = function
     plant.start()
     [job_id] = plant.submit()
-    plant.until(lambda: plant.shop.settling.kept == 1)
+    plant.until(lambda: plant.consumers.pending == 1)
     assert plant.job(job_id).status is Status.PROCESSING
     plant.store.away = set()
     assert plant.finished(job_id).status is Status.DONE
@@ -402,13 +402,13 @@ def test_what_is_in_hand_is_finished_when_asked_to_stop(plant):
     def function(work):
         started.set()
         go_on.wait(PATIENCE)
-        return Success()
+        return Ack()
 
     plant.function = function
     plant.start()
     [job_id] = plant.submit()
     assert started.wait(PATIENCE)
-    stopper = threading.Thread(target=plant.processor.stop, args=(PATIENCE,))
+    stopper = threading.Thread(target=plant.consumers.stop, args=(PATIENCE,))
     stopper.start()
     go_on.set()
     stopper.join()
@@ -417,7 +417,7 @@ def test_what_is_in_hand_is_finished_when_asked_to_stop(plant):
 
 
 @pytest.mark.parametrize("obliging", [True, False])
-def test_what_cannot_be_finished_in_time_is_handed_back(plant, obliging):
+def test_what_cannot_be_finished_in_time_is_requeued(plant, obliging):
     started, release = threading.Event(), threading.Event()
 
     def function(work):
@@ -425,14 +425,14 @@ def test_what_cannot_be_finished_in_time_is_handed_back(plant, obliging):
         while not release.wait(0.01):
             if obliging:
                 work.check()
-        return Success()
+        return Ack()
 
     plant.function = function
     plant.concurrency = 1
     plant.start()
     ids = plant.submit(3)
     assert started.wait(PATIENCE)
-    plant.processor.stop(0.4)
+    plant.consumers.stop(0.4)
     release.set()
     plant.until(lambda: plant.broker.counts(TASKS).ready == 3)
     assert [plant.job(job_id).status for job_id in ids] == [Status.QUEUED] * 3
@@ -440,20 +440,16 @@ def test_what_cannot_be_finished_in_time_is_handed_back(plant, obliging):
     assert claim.crashes == 0
 
 
-def test_a_handler_for_many_gets_many_at_once_and_each_job_its_own_ending(plant):
+def test_a_handler_of_batches_gets_many_at_once_and_each_job_its_own_result(plant):
     sizes = []
 
-    class Many:
-        limit = 10
+    def many(works):
+        sizes.append(len(works))
+        return [
+            Invalid("odd") if int(work.job.job_id, 16) % 2 else Ack(result=b"2") for work in works
+        ]
 
-        def handle(self, works):
-            sizes.append(len(works))
-            return [
-                Invalid("odd") if int(work.job.job_id, 16) % 2 else Success(result=b"2")
-                for work in works
-            ]
-
-    plant.handler = Many()
+    plant.handler, plant.batch = many, 10
     plant.concurrency = 1
     ids = plant.submit(40)
     plant.start()
@@ -464,19 +460,16 @@ def test_a_handler_for_many_gets_many_at_once_and_each_job_its_own_ending(plant)
     assert plant.quiet().dead == sum(int(job_id, 16) % 2 for job_id in ids)
 
 
-def test_a_suspect_taken_together_with_others_is_worked_on_once_and_alone(plant):
+def test_a_job_that_crashed_a_worker_is_worked_on_once_and_alone_though_received_with_others(plant):
     plant.lease = 0.3
     calls = []
 
-    class Many:
-        limit = 10
+    def many(works):
+        calls.append([work.job.job_id for work in works])
+        threading.Event().wait(0.9 if len(works) > 1 else 0.0)  # three leases long
+        return [Ack() for _ in works]
 
-        def handle(self, works):
-            calls.append([work.job.job_id for work in works])
-            threading.Event().wait(0.9 if len(works) > 1 else 0.0)  # three leases long
-            return [Success() for _ in works]
-
-    plant.handler = Many()
+    plant.handler, plant.batch = many, 10
     plant.concurrency = 1
     ids = plant.submit(5)
     killed(plant, ids[0], 1)
@@ -495,24 +488,21 @@ def test_a_poison_job_takes_no_other_with_it_however_many_are_taken_together(pla
     ids = plant.submit(6)
     poison = ids[2]
 
-    class Many:
-        limit = 10
+    def many(works):
+        if any(work.job.job_id == poison for work in works):
+            raise Death
+        return [Ack() for _ in works]
 
-        def handle(self, works):
-            if any(work.job.job_id == poison for work in works):
-                raise Death
-            return [Success() for _ in works]
-
-    plant.handler = Many()
+    plant.handler, plant.batch = many, 10
     plant.start()
-    plant.processor.stop(5.0)  # its threads; the test is the only worker
-    shop = replace(plant.shop, lease_seconds=0.01, leases=Leases(plant.store, 60.0))
+    plant.consumers.stop(5.0)  # its threads; the test is the only worker
+    context = replace(plant.context, claims=Claims(plant.store, "test", 0.01))
     rounds = 0
     while not plant.job(poison).final:
         rounds += 1
         subscription = plant.broker.subscribe(TASKS, 64)
-        consumer = Consumer(subscription, shop)
-        consumer._handle = lambda kind, works: plant.handler.handle(works)  # lets it die
+        consumer = Consumer(subscription, plant.config, context)
+        consumer._handle = many  # lets it die
         with suppress(Death):
             while deliveries := subscription.receive(64, timeout=0.1):
                 consumer.process(deliveries)

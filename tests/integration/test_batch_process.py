@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import httpx
@@ -17,16 +17,17 @@ import pytest
 from aimq.broker.connect import connect_broker
 from aimq.broker.topology import UPLOADS
 from aimq.files.connect import connect_files
+from aimq.files.keys import result_key, upload_key
 from aimq.jobs.connect import connect_store
 from aimq.jobs.job import Job, Status
 from aimq.messages import Kind, Message
 from aimq.schema import load_schema
 from aimq.settings import Settings, load_settings
-from aimq.workbook import Sheet, write_workbook
-from aimq.workbook.reading import read_workbook
-from batch_processor.uploads import result_key, upload_key
+from aimq.workbook.reader import WorkbookReader
+from aimq.workbook.sheet import Sheet
+from aimq.workbook.writing import write_workbook
 from tests.ml_stand_in import SCHEMA_FILE, Fault, ml_stand_in, prices
-from tests.system import ROOT, free_ports
+from tests.system import ROOT, constants, free_ports
 
 PATIENCE = 60.0
 SCHEMA = load_schema(SCHEMA_FILE)
@@ -94,8 +95,11 @@ class Site:
         return self.store.get(job_id)
 
     def result(self, job_id):
-        with self.files.local_copy(result_key(job_id)) as path:
-            return read_workbook(path, max_rows=10**6, max_unpacked_mb=256)
+        with (
+            self.files.local_copy(result_key(job_id)) as path,
+            closing(WorkbookReader(256)) as reader,
+        ):
+            return reader.read(path, 10**6)
 
 
 @pytest.fixture
@@ -112,15 +116,15 @@ def site(ml, tmp_path, monkeypatch):
         "AIMQ_ML_URL": ml.url,
         "AIMQ_METRICS_PORT": str(port),
         "AIMQ_CONCURRENCY": "2",
-        "AIMQ_BATCH_ROWS": "1000",
         "AIMQ_LEASE_SECONDS": "1",
         "AIMQ_RETRY_BASE_SECONDS": "0.05",
         "AIMQ_RETRY_MAX_SECONDS": "0.5",
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    settings = load_settings()
+    for name, value in constants(batch_rows=1000).items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(batch_rows=1000)
     site = Site(
         settings, dict(os.environ), connect_broker(settings), connect_store(settings),
         connect_files(settings), tmp_path / "log",
@@ -177,7 +181,7 @@ def test_asked_to_stop_it_hands_back_what_takes_too_long(site, ml, tmp_path):
     started, release = threading.Event(), threading.Event()
     ml.faults.append(Fault(before=lambda: (started.set(), release.wait(PATIENCE))))
     job_id = site.upload(rows(10), tmp_path)
-    with site.processor(AIMQ_SHUTDOWN_SECONDS="0.5") as process:
+    with site.processor(**constants(batch_rows=1000, shutdown_seconds=0.5)) as process:
         assert started.wait(PATIENCE)
         process.terminate()
         assert process.wait(PATIENCE) == 0

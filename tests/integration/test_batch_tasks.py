@@ -21,15 +21,15 @@ from aimq.messages import Kind, Message
 from aimq.ml_client.blocking import MlClient
 from aimq.settings import load_settings
 from aimq.webhooks.signature import is_genuine
-from aimq.workbook import WorkbookReader
-from batch_processor.app import _workshop
-from batch_processor.factorial import FactorialWorker
-from batch_processor.handler import OneByOne
-from batch_processor.predictions import RecordScorer
-from batch_processor.processor import Processor
-from batch_processor.stations import stations
-from batch_processor.uploads import SpreadsheetScorer
-from batch_processor.webhooks import WebhookSender, announcement
+from aimq.workbook.reader import WorkbookReader
+from batch_processor.app import consumer_context
+from batch_processor.consumers import Consumers, consumer_configs
+from batch_processor.factorials import FactorialHandler
+from batch_processor.memory_budget import MemoryBudget
+from batch_processor.predictions import PredictionHandler
+from batch_processor.spreadsheets import SpreadsheetHandler
+from batch_processor.webhooks import WebhookHandler
+from batch_processor.work import one_by_one, webhook_job
 from tests.job_changes import PATIENCE, until
 from tests.ml_stand_in import Fault, ml_stand_in
 
@@ -87,23 +87,26 @@ class Plant:
         self.files = connect_files(settings)
         self.client = MlClient(settings)
         self.reader = WorkbookReader(settings.max_unpacked_mb)
-        self.calculators = FactorialPool(settings.concurrency, settings.task_seconds)
-        self.processor = None
+        self.pool = FactorialPool(settings.concurrency, settings.task_seconds)
+        self.consumers = None
 
     def start(self, queues=WORK_QUEUES):
         handlers = {
-            Kind.SPREADSHEET: OneByOne(
-                SpreadsheetScorer(self.files, self.client, self.reader, self.settings)
+            Kind.SPREADSHEET: one_by_one(
+                SpreadsheetHandler(
+                    self.files, self.client, self.reader, MemoryBudget(2**30, 2), self.settings
+                )
             ),
-            Kind.PREDICTION: RecordScorer(self.client),
-            Kind.FACTORIAL: OneByOne(FactorialWorker(self.files, self.calculators)),
-            Kind.WEBHOOK: OneByOne(WebhookSender(self.store, self.settings)),
+            Kind.PREDICTION: PredictionHandler(self.client, self.settings.max_body_kb * 512),
+            Kind.FACTORIAL: one_by_one(FactorialHandler(self.files, self.pool)),
+            Kind.WEBHOOK: one_by_one(WebhookHandler(self.store, self.settings)),
         }
-        shop = _workshop(self.settings, self.store, self.broker, handlers)
-        self.processor = Processor(
-            self.broker, shop, stations(self.settings, shop, handlers, queues)
+        self.consumers = Consumers(
+            self.broker,
+            consumer_context(self.settings, self.store, self.broker),
+            consumer_configs(self.settings, handlers, queues),
         )
-        self.processor.start()
+        self.consumers.start()
 
     def submit(self, *jobs):
         self.store.create(jobs)
@@ -135,9 +138,9 @@ class Plant:
         return self.broker.dead_letters(queue)
 
     def close(self):
-        if self.processor:
-            self.processor.stop(5.0)
-        self.calculators.close()
+        if self.consumers:
+            self.consumers.stop(5.0)
+        self.pool.close()
         self.client.close()
         self.broker.close()
         self.store.close()
@@ -221,6 +224,15 @@ def test_a_wrong_record_fails_alone_and_is_dead_lettered(make, ml):
     assert (letter.message_id, letter.failure.error_type) == (wrong.job_id, "Invalid")
 
 
+def test_large_records_of_one_client_fail_no_task_of_another(make):
+    plant = make()
+    large = [record(n) | {"note": "x" * 600_000} for n in (1, 2)]
+    ids = plant.predict(*(record(n) for n in range(50)), *large, *(record(n) for n in range(50)))
+    plant.start()
+    innocent = plant.finished(*ids[:50], *ids[52:])
+    assert {(job.status, job.attempts) for job in innocent} == {(Status.DONE, 1)}
+
+
 def test_predictions_wait_for_an_ml_service_that_is_away(make, ml):
     plant = make()
     ml.faults.extend([Fault(status=503)] * 2)
@@ -255,8 +267,8 @@ def test_a_cancel_stops_the_computation(make):
     plant = make(concurrency=1)
     [slow] = plant.factorial(900_000)
     plant.start()
-    plant.until(lambda: plant.calculators._busy)
-    (child,) = plant.calculators._busy
+    plant.until(lambda: plant.pool._busy)
+    (child,) = plant.pool._busy
     plant.store.cancel(slow)
     [quick] = plant.factorial(5)
     assert plant.finished(quick)[0].status is Status.DONE
@@ -280,10 +292,10 @@ def test_a_process_that_keeps_dying_fails_its_task_and_no_other(make):
     [poison] = plant.factorial(900_000)
     plant.start()
     for _ in range(2):
-        plant.until(lambda: plant.calculators._busy)
-        (child,) = plant.calculators._busy
+        plant.until(lambda: plant.pool._busy)
+        (child,) = plant.pool._busy
         child.kill()
-        plant.until(lambda child=child: child not in plant.calculators._busy)
+        plant.until(lambda child=child: child not in plant.pool._busy)
     [quick] = plant.factorial(5)
     failed, done = plant.finished(poison, quick)
     assert done.status is Status.DONE
@@ -291,13 +303,23 @@ def test_a_process_that_keeps_dying_fails_its_task_and_no_other(make):
     assert "died (signal 9)" in failed.error
 
 
+def test_the_death_of_this_process_does_not_count_against_a_factorial(make):
+    plant = make()
+    [innocent] = plant.factorial(10)
+    for _ in range(plant.settings.delivery_limit):
+        plant.store.claim([innocent], "a worker that dies of something else", 0.01)
+        threading.Event().wait(0.02)  # the lease runs out by the store's clock
+    plant.start()
+    assert plant.finished(innocent)[0].status is Status.DONE
+
+
 def test_a_stop_hands_a_long_task_back_and_another_worker_does_it(make):
     first = make(factorial_max=10**6)
     [slow] = first.factorial(150_000)
     first.start()
-    first.until(lambda: first.calculators._busy)
-    first.processor.stop(0.2)
-    first.processor = None
+    first.until(lambda: first.pool._busy)
+    first.consumers.stop(0.2)
+    first.consumers = None
     assert first.store.get(slow).status in {Status.QUEUED, Status.DONE}
     second = make()
     second.start()
@@ -387,7 +409,7 @@ class TestWebhooks:
         plant = make()
         task = Job(kind=Kind.PREDICTION, callback_url=receiver.url, input=b"{}")
         plant.store.create([task])
-        left_over = announcement(task)
+        left_over = webhook_job(task)
         plant.submit(left_over)
         plant.start([WEBHOOKS])
         plant.until(lambda: plant.store.get(left_over.job_id).attempts)
@@ -398,7 +420,7 @@ class TestWebhooks:
 
     def test_of_a_deleted_task_nothing_is_told(self, make, receiver):
         plant = make()
-        gone = announcement(Job(kind=Kind.PREDICTION, callback_url=receiver.url))
+        gone = webhook_job(Job(kind=Kind.PREDICTION, callback_url=receiver.url))
         plant.submit(gone)
         plant.start([WEBHOOKS])
         assert plant.finished(gone.job_id)[0].status is Status.DONE

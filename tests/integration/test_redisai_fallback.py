@@ -21,8 +21,8 @@ from aimq.settings import Settings
 from ml_service.breaker import Breaker
 from ml_service.runtimes.fallback import FallbackRuntime
 from ml_service.runtimes.onnx import OnnxRuntime
-from ml_service.runtimes.redisai import RedisAiRuntime
-from ml_service.runtimes.redisai_wire import model_key
+from ml_service.runtimes.redisai.commands import model_key
+from ml_service.runtimes.redisai.runtime import RedisAiRuntime
 
 pytest_plugins = ("redisai_server.fixtures",)
 
@@ -73,11 +73,11 @@ class Load:
 
     def predict(self, seed: int) -> str:
         group, matrix = self.question(seed)
-        return self.check(group, matrix, self._loaded[group].answer(matrix))
+        return self.check(group, matrix, self._loaded[group].predict(matrix))
 
     async def predict_async(self, seed: int) -> str:
         group, matrix = self.question(seed)
-        return self.check(group, matrix, await self._loaded[group].answer_async(matrix))
+        return self.check(group, matrix, await self._loaded[group].predict_async(matrix))
 
     async def predict_until(self, served_by: str, seconds: float = 30.0) -> None:
         """Predict one after the other until `served_by` has answered all three groups."""
@@ -85,7 +85,7 @@ class Load:
             for group in GROUPS:
                 matrix = np.zeros((1, self._forests[group].file.features), np.float32)
                 while True:
-                    answer = await self._loaded[group].answer_async(matrix)
+                    answer = await self._loaded[group].predict_async(matrix)
                     if self.check(group, matrix, answer) == served_by:
                         break
                     await asyncio.sleep(0.005)
@@ -240,10 +240,10 @@ async def test_a_server_that_comes_up_after_the_start_is_used(server, forests):
 async def test_a_model_only_this_process_can_execute_is_served_here(runtime, load, tmp_path):
     newer = linear(np.ones((4, 1), np.float32), opset=17)
     model = runtime.load(publish(tmp_path, newer, group="A", features=4, version="newer"))
-    answer = await model.answer_async(np.ones((1, 4), np.float32))
+    answer = await model.predict_async(np.ones((1, 4), np.float32))
     assert (answer.values, answer.served_by) == (4, "onnxruntime")
     await load.predict_until("redisai")
-    assert runtime.fit
+    assert runtime.asks_primary
 
 
 async def test_a_model_whose_file_is_gone_when_it_is_needed_again_is_served_here(
@@ -253,10 +253,10 @@ async def test_a_model_whose_file_is_gone_when_it_is_needed_again_is_served_here
     path.write_bytes(forests["A"].file.path.read_bytes())
     model = runtime.load(replace(forests["A"].file, path=path, version="short-lived"))
     matrix = np.ones((1, 4), np.float32)
-    assert model.answer(matrix).served_by == "redisai"
+    assert model.predict(matrix).served_by == "redisai"
     path.unlink()
     with redis.Redis.from_url(server.url) as client:
         client.flushall()
-    assert model.answer(matrix).served_by == "onnxruntime"
+    assert model.predict(matrix).served_by == "onnxruntime"
     await load.predict_until("redisai")
-    assert model.answer(matrix).served_by == "onnxruntime"
+    assert model.predict(matrix).served_by == "onnxruntime"

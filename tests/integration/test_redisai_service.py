@@ -13,17 +13,17 @@ from ml_service.app import create_app
 
 RECORD = {
     "model_group": "A",
-    "model": "Corsa",
+    "model": 180,
     "kilometers": 60_000,
-    "fuel_type": "petrol",
-    "gear_type": "manual",
-    "vehicle_type": "sedan",
+    "fuel_type": "Gasoline",
+    "gear_type": "Manual",
+    "vehicle_type": "Sedan Car",
     "age_in_months": 48,
-    "color": "blue",
-    "line": "base",
-    "doors": 5,
-    "seats": 5,
-    "climate": "manual",
+    "color": "Blue",
+    "line": "Standard",
+    "doors": "4 to 5",
+    "seats": "4 to 5",
+    "climate": "Air Conditioning",
 }
 
 
@@ -42,7 +42,7 @@ async def client(server, trained_models):
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://ml") as client,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
     ):
         async with asyncio.timeout(30):
             while (await client.get("/health/ready")).status_code != 200:

@@ -10,10 +10,10 @@ from typing import Final
 from aimq.broker.port import DeadMessage, QueueCounts
 from aimq.broker.sqlite import dead_letters, queue_table
 from aimq.broker.sqlite.subscription import SqliteSubscription
-from aimq.errors import BrokerUnavailable, TransientError
+from aimq.errors import AimqError, BrokerUnavailable
 from aimq.messages import Message, encode
 from aimq.settings import Settings
-from aimq.sqlite.database import open_database
+from aimq.sqlite.database import Database
 from aimq.sqlite.times import now_us
 
 #: Renewals per lease: two may fail before a delivery is lost.
@@ -35,13 +35,13 @@ class SqliteBroker:
 
     def __init__(self, settings: Settings) -> None:
         self._lease = settings.lease_seconds
-        self._database = open_database(
+        self._database = Database(
             settings.broker_url, "AIMQ_BROKER_URL", settings.data_dir, BrokerUnavailable
         )
         self._subscriptions: list[SqliteSubscription] = []
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of starting
         self._stop = threading.Event()
-        self._renewing: threading.Thread | None = None
+        self._renewing = threading.Thread(target=self._renew, name="broker-leases", daemon=True)
 
     def publish(self, queue: str, message: Message) -> Future[None]:
         """See the port."""
@@ -55,12 +55,9 @@ class SqliteBroker:
         """See the port."""
         subscription = SqliteSubscription(self._database, queue, prefetch, self._lease)
         with self._lock:
-            self._subscriptions.append(subscription)
-            if self._renewing is None:
-                self._renewing = threading.Thread(
-                    target=self._renew, name="broker-leases", daemon=True
-                )
+            if not self._subscriptions:
                 self._renewing.start()
+            self._subscriptions.append(subscription)
         return subscription
 
     def counts(self, queue: str) -> QueueCounts:
@@ -88,25 +85,17 @@ class SqliteBroker:
     def close(self) -> None:
         """See the port. What was received and not settled goes back to its queue at once."""
         self._stop.set()
-        with self._lock:
-            subscriptions, self._subscriptions = self._subscriptions, []
-            renewing, self._renewing = self._renewing, None
-        for subscription in subscriptions:
+        for subscription in self._subscriptions:
             subscription.close()
-            subscription.abandon()
-        if renewing is not None:
-            renewing.join()
+            subscription.release()
+        if self._renewing.is_alive():
+            self._renewing.join()
         self._database.close()
 
     def _renew(self) -> None:
         while not self._stop.wait(self._lease / _RENEWALS):
-            with self._lock:
-                self._subscriptions = [s for s in self._subscriptions if not s.finished]
-                subscriptions = list(self._subscriptions)
-            for subscription in subscriptions:
+            for subscription in list(self._subscriptions):
                 try:
                     subscription.renew()
-                except TransientError as exc:
+                except AimqError as exc:
                     _log.warning("Leases were not renewed: %s", exc.detail)
-                except Exception:  # noqa: BLE001 # renewing goes on whatever happens
-                    _log.exception("Leases were not renewed")

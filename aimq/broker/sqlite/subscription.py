@@ -1,38 +1,36 @@
-"""A consumer's hold on one queue of the embedded broker."""
+"""The Subscription port on an SQLite file."""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Final, cast
+from functools import partial
+from typing import cast
 
 from aimq.broker.failure_history import bounded
 from aimq.broker.port import Delivery, Failure
 from aimq.broker.sqlite import queue_table
-from aimq.broker.sqlite.queue_table import Tag
-from aimq.errors import TransientError
-from aimq.sqlite.bell import Bell
+from aimq.broker.sqlite.rows import Tag
 from aimq.sqlite.database import Database
+from aimq.sqlite.notifier import Notifier
 from aimq.sqlite.times import MICRO, now_us
-from aimq.sqlite.writer import Transaction
 
-#: Pause after the file could not be used, in seconds.
-_OUTAGE_PAUSE: Final = 0.5
 _log = logging.getLogger(__name__)
 
 
 class SqliteSubscription:
-    """The Subscription port. It holds what it gave out and nothing more, so that a message never
-    waits in a busy process while another is idle.
+    """Holds what it gave out and nothing more: no message waits in a busy process while another
+    process is idle.
 
     Args:
         database: the queue's file.
         queue: the work queue.
         prefetch: most unsettled deliveries.
-        lease: seconds a delivery outlives its consumer; `renew` is to be called more often.
+        lease: seconds a delivery outlives its consumer; `renew` is called more often.
     """
 
     def __init__(self, database: Database, queue: str, prefetch: int, lease: float) -> None:
@@ -40,66 +38,56 @@ class SqliteSubscription:
         self._queue = queue
         self._prefetch = prefetch
         self._lease_us = int(lease * MICRO)
-        self._bell = Bell(database, queue)
+        self._notifier = Notifier(database, queue)
         self._held: set[Tag] = set()
         self._lock = threading.Lock()  # of _held
         self._receiving = threading.Lock()  # one thread at a time waits
-        self._full = False
-        self._out = False
         self._closed = False
-
-    @property
-    def finished(self) -> bool:
-        """Tell whether it is closed with nothing left to settle."""
-        return self._closed and not self._held
 
     def receive(self, limit: int = 1, timeout: float | None = None) -> list[Delivery]:
         """See the port."""
-        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         if not self._receiving.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
             return []
         try:
             while not self._closed:
-                self._bell.clear()
-                found, pause = self._look(limit)
+                found, pause = self._notifier.look(lambda: self._take(limit)) or ([], math.inf)
                 left = deadline - time.monotonic()
                 if found or left <= 0:
                     return found
-                self._bell.wait(min(pause, left))
+                self._notifier.wait(min(pause, left))
             return []
         finally:
             self._receiving.release()
 
     def ack(self, delivery: Delivery) -> Future[bool]:
         """See the port."""
-        return self._settle(delivery, queue_table.forget)
+        return self._settle(delivery, queue_table.ack)
 
     def retry(self, delivery: Delivery, delay: float, failure: Failure) -> Future[bool]:
         """See the port."""
         now = now_us()
-        return self._delay(delivery, now + int(delay * MICRO), (bounded(failure), now))
+        due_at = now + int(delay * MICRO)
+        return self._settle(delivery, queue_table.retry, due_at, bounded(failure), now)
 
     def defer(self, delivery: Delivery, delay: float) -> Future[bool]:
         """See the port."""
-        return self._delay(delivery, now_us() + int(delay * MICRO), None)
+        return self._settle(delivery, queue_table.defer, now_us() + int(delay * MICRO))
 
     def dead_letter(self, delivery: Delivery, failure: Failure) -> Future[bool]:
         """See the port."""
-        now, kept = now_us(), bounded(failure)
-        return self._settle(delivery, lambda tx, tag: queue_table.bury(tx, tag, kept, now))
+        return self._settle(delivery, queue_table.dead_letter, bounded(failure), now_us())
 
     def requeue(self, delivery: Delivery) -> Future[bool]:
         """See the port."""
-        return self._settle(
-            delivery, lambda tx, tag: queue_table.put_back(tx, self._queue, tag, lost=False)
-        )
+        return self._settle(delivery, queue_table.requeue)
 
     def close(self) -> None:
         """See the port. Nothing is held that was not given out, so nothing is handed back."""
         self._closed = True
-        self._bell.ring()
-        with self._receiving:
-            self._bell.close()
+        self._notifier.notify()
+        with self._receiving:  # a receive in progress ends
+            self._notifier.close()
 
     def renew(self) -> None:
         """Hold what was given out for another lease. Raises `BrokerUnavailable`."""
@@ -109,80 +97,58 @@ class SqliteSubscription:
             return
         until = now_us() + self._lease_us
         void = self._database.write(lambda tx: queue_table.extend(tx, tags, until), durable=False)
-        if void:
-            with self._lock:
-                lost = self._held.intersection(void)  # others were settled meanwhile
-                self._held.difference_update(void)
-            if lost:
-                _log.warning(
-                    "%s: %d deliveries were lost to a lapsed lease", self._queue, len(lost)
-                )
-                self._bell.ring()
+        with self._lock:
+            lost = self._held.intersection(void)  # others were settled meanwhile
+            self._held -= lost
+        if lost:
+            _log.warning("%s: %d deliveries were lost to a lapsed lease", self._queue, len(lost))
+            self._notifier.notify()
 
-    def abandon(self) -> None:
-        """Put back what was given out and never settled: the broker is closed."""
+    def release(self) -> None:
+        """Put back what was given out and never settled: the broker is closing."""
         with self._lock:
             tags, self._held = self._held, set()
         for tag in sorted(tags):
-            self._submit(tag, lambda tx, tag: queue_table.put_back(tx, self._queue, tag, lost=True))
+            self._submit(tag, partial(queue_table.requeue, lost=True))
 
-    def _look(self, limit: int) -> tuple[list[Delivery], float]:
-        """Return what could be had, or else for how many seconds there is nothing to be had."""
-        try:
-            self._bell.ensure_listed()
-            with self._lock:
-                room = min(limit, self._prefetch - len(self._held))
-                self._full = room <= 0
-            if room <= 0:
-                return [], float("inf")
-            with self._database.reading() as connection:
-                ready, due_at = queue_table.outlook(connection, self._queue)
-            now = now_us()
-            if ready or (due_at is not None and due_at <= now):
-                return self._take(room, now), 0.0
-        except TransientError as exc:
-            if not self._out:
-                _log.warning("%s: %s", self._queue, exc.detail)
-            self._out = True
-            return [], _OUTAGE_PAUSE
-        self._out = False
-        return [], float("inf") if due_at is None else (due_at - now) / MICRO
-
-    def _take(self, room: int, now: int) -> list[Delivery]:
+    def _take(self, limit: int) -> tuple[list[Delivery], float]:
+        """Return messages, and if there are none the seconds until a delay or a lease ends."""
+        with self._lock:
+            room = min(limit, self._prefetch - len(self._held))
+        if room <= 0:
+            return [], math.inf
+        with self._database.reading() as connection:
+            due_at = queue_table.next_ready(connection, self._queue)
+        now = now_us()
+        if due_at is None or due_at > now:
+            return [], math.inf if due_at is None else (due_at - now) / MICRO
         until = now + self._lease_us
         found = self._database.write(
             lambda tx: queue_table.take(tx, self._queue, room, now, until), durable=False
         )
         with self._lock:
             self._held.update(cast("Tag", delivery.tag) for delivery in found)
-        if self._closed:
-            for delivery in found:
-                self.requeue(delivery)
-            return []
-        return found
-
-    def _delay(
-        self, delivery: Delivery, due_at: int, failed: tuple[Failure, int] | None
-    ) -> Future[bool]:
-        return self._settle(
-            delivery, lambda tx, tag: queue_table.delay(tx, self._queue, tag, due_at, failed)
-        )
+        return found, 0.0
 
     def _settle(
-        self, delivery: Delivery, action: Callable[[Transaction, Tag], bool]
+        self, delivery: Delivery, step: Callable[..., bool], *arguments: object
     ) -> Future[bool]:
+        """Run a step of `queue_table`. False if the delivery is not held any more."""
         tag = cast("Tag", delivery.tag)
         with self._lock:
+            full = len(self._held) >= self._prefetch
             held = tag in self._held
             self._held.discard(tag)
         if not held:
             future: Future[bool] = Future()
             future.set_result(False)
             return future
-        if self._full:
-            self._bell.ring()
-        return self._submit(tag, action)
+        if full:  # there is room again
+            self._notifier.notify()
+        return self._submit(tag, step, *arguments)
 
-    def _submit(self, tag: Tag, action: Callable[[Transaction, Tag], bool]) -> Future[bool]:
+    def _submit(self, tag: Tag, step: Callable[..., bool], *arguments: object) -> Future[bool]:
         # A delivery whose outcome cannot be stored is given again after its lease: False.
-        return self._database.submit(lambda tx: action(tx, tag), durable=False, otherwise=False)
+        return self._database.submit(
+            lambda tx: step(tx, tag, *arguments), durable=False, on_outage=False
+        )

@@ -18,13 +18,12 @@ import uvicorn
 import websockets
 
 from aimq.files import connect_files
-from aimq.http.drain import Drain
+from aimq.files.keys import result_key
 from aimq.jobs.job import Status
 from aimq.jobs.port import Outcome
 from aimq.ml_client.relay import MlRelay
 from aimq.settings import Settings
 from interface.app import create_app
-from interface.context import result_key
 from tests.integration.interface.stub_ml import COLUMNS, StubMl
 from tests.system import PATIENCE, environment, wait_ready
 
@@ -53,7 +52,7 @@ async def serving(settings, broker, store, files):
     app = create_app(settings, broker, store, files, relay)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://aimq") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             client.app = app
             client.context = app.state.context
             yield client
@@ -61,10 +60,9 @@ async def serving(settings, broker, store, files):
 
 @asynccontextmanager
 async def listening(settings, broker, store, files):
-    """Do as `serving`, behind a real server on a free port: requests meet its parser."""
+    """Do as `serving`, behind a real server on a free port."""
     async with serving(settings, broker, store, files) as inner:
-        protocol = inner.app.front.protocol(Drain(inner.app))
-        config = uvicorn.Config(inner.app, http=protocol, log_config=None, lifespan="off")
+        config = uvicorn.Config(inner.app, log_config=None, lifespan="off")
         server = uvicorn.Server(config)
         server.capture_signals = nullcontext  # the test tool keeps its own
         with socket.socket() as sock:

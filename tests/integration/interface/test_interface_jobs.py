@@ -3,9 +3,9 @@ import asyncio
 import pytest
 
 from aimq.errors import StoreUnavailable
+from aimq.files.keys import result_key, upload_key
 from aimq.jobs.job import PUBLIC_FIELDS, Job
 from aimq.messages import Kind
-from interface.context import result_key, upload_key
 from interface.sweep import expire
 from tests.integration.interface.conftest import finish, settle, upload
 

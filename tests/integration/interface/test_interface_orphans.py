@@ -4,8 +4,8 @@ import time
 import pytest
 
 from aimq.errors import StoreUnavailable
+from aimq.files.keys import digits_key, result_key, upload_key
 from aimq.jobs.job import new_job_id
-from interface.context import result_key, upload_key
 from interface.orphans import delete_orphans
 from tests.integration.interface.conftest import finish, upload
 
@@ -36,13 +36,13 @@ async def test_old_files_that_no_job_names_are_deleted_and_all_others_kept(
         f"uploads/{new_job_id()}.txt",
         f"results/a/{new_job_id()}.xlsx",
     }
-    orphans = {upload_key(new_job_id()), result_key(new_job_id())}
+    orphans = {make(new_job_id()) for make in (upload_key, result_key, digits_key)}
     put(files, *foreign, *orphans)
 
     await delete_orphans(door.context)
 
     assert keys(files) == named | foreign
-    assert door.context.metrics.orphans._value.get() == 2
+    assert door.context.metrics.orphans._value.get() == 3
 
 
 async def test_more_files_than_one_batch_are_deleted(door, files, a_day_later):

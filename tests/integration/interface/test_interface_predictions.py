@@ -75,6 +75,11 @@ async def test_a_body_over_the_bound_is_refused_in_one_piece_or_many(door, ml):
     assert [path for path, *_ in ml.asked[before:] if path != "/models"] == []
 
 
+async def test_a_record_has_at_most_16_kib(door, ml):
+    assert (await door.post("/predict", content=b"x" * 16_384)).status_code == 200
+    assert (await door.post("/predict", content=b"x" * 16_385)).status_code == 413
+
+
 async def test_a_body_in_pieces_is_put_together(door, ml):
     async def pieces():
         yield b'{"a":'
@@ -131,7 +136,7 @@ async def test_a_key_is_needed_where_keys_are_set(way, settings, broker, store, 
 
 async def test_another_web_site_may_not_ask(door, ml):
     headers = {"Sec-Fetch-Site": "cross-site"}
-    assert (await door.post("/predict", content=b"{}", headers=headers)).status_code == 401
+    assert (await door.post("/predict", content=b"{}", headers=headers)).status_code == 403
 
 
 async def test_a_trace_goes_on_in_the_ml_service(door, ml):

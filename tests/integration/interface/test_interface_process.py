@@ -13,6 +13,8 @@ import websockets
 from aimq.jobs.job import Job
 from aimq.messages import Kind
 from tests.integration.interface.conftest import Process, finish, upload
+from tests.integration.interface.stub_ml import PREDICTION
+from tests.servers.redis import RedisServer
 from tests.system import PATIENCE, environment
 
 
@@ -98,6 +100,27 @@ def test_it_starts_with_broker_and_ml_service_away(settings, tmp_path):
         assert process.stop() == 0
 
 
+@pytest.mark.redis
+def test_it_starts_and_predicts_with_the_store_away_and_takes_uploads_once_it_is_there(
+    settings, tmp_path
+):
+    redis = RedisServer()
+    environ = environment(settings.data_dir, tmp_path, AIMQ_ML_URL=settings.ml_url)
+    process = Process({**environ, "AIMQ_STORE_URL": redis.url})
+    try:
+        with httpx.Client(base_url=process.url) as client:
+            assert client.post("/predict", content=b"{}").json() == PREDICTION
+            assert client.get("/factorial?no=5").status_code == 503
+            assert "redis" in client.get("/health/ready").json()["store"].lower()
+            redis.start()
+            while client.get("/factorial?no=5").status_code != 202:
+                continue
+            assert client.get("/health/ready").json()["store"] == "up"
+        assert process.stop() == 0
+    finally:
+        redis.close()
+
+
 def test_a_taken_port_is_one_line_that_says_what_to_set(settings, tmp_path):
     environ = environment(settings.data_dir, tmp_path)
     with socket.create_server(("127.0.0.1", int(environ["AIMQ_INTERFACE_PORT"]))):
@@ -115,7 +138,7 @@ def test_a_body_refused_early_still_gets_its_answer(process):
     host, port = process.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=PATIENCE) as client:
         client.sendall(
-            b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n"
+            b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999\r\n"
             b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
         )
         assert client.recv(64).startswith(b"HTTP/1.1 413")

@@ -6,7 +6,7 @@ import pytest
 from aimq import messages
 from aimq.broker.topology import UPLOADS
 from aimq.errors import BrokerUnavailable, FilesUnavailable, StoreUnavailable
-from interface.context import upload_key
+from aimq.files.keys import upload_key
 from interface.sweep import sweep
 from tests.integration.interface.conftest import serving, upload, workbook
 
@@ -165,7 +165,7 @@ async def test_an_upload_is_accepted_while_the_broker_is_down_and_published_late
 async def test_a_broker_that_never_confirms_does_not_hold_the_client(door, broker, monkeypatch):
     silent = Future()
     monkeypatch.setattr(broker, "publish", lambda *_: silent)
-    monkeypatch.setattr("interface.publisher.CONFIRM_SECONDS", 0.01)
+    monkeypatch.setattr("interface.job_publisher.CONFIRM_SECONDS", 0.01)
     monkeypatch.setattr(type(door.context.publisher).publish, "__defaults__", (0.01,))
 
     answer = await upload(door)
@@ -204,7 +204,7 @@ async def test_a_queue_past_its_bound_says_how_deep_it_is(settings, broker, stor
         broker.publish(UPLOADS, message).result(10)
     bounded = settings.model_copy(update={"queue_bound": 2})
     async with serving(bounded, broker, store, files) as client:
-        await client.context.backlog.refresh()
+        await client.context.queues.refresh()
         answer = await upload(client)
 
     assert answer.status_code == 503

@@ -14,8 +14,8 @@ import pytest
 from ml_published import version_folder
 
 from aimq.schema import Schema, load_schema
-from aimq.schema.sampling import Record, sample_records
 from aimq.settings import Settings
+from benchmarks.sampling import Record, sample_records
 from ml_service.app import MlService, create_app
 
 
@@ -23,7 +23,9 @@ class Service(httpx.AsyncClient):
     """A client of a service that runs in this process."""
 
     def __init__(self, app: MlService) -> None:
-        super().__init__(transport=httpx.ASGITransport(app), base_url="http://ml", timeout=60)
+        super().__init__(
+            transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=60
+        )
         self.app = app
 
     async def ready(self) -> None:

@@ -146,8 +146,15 @@ async def test_answers_of_both_ways_look_alike(service, record):
     assert dict(quick.headers) == dict(routed.headers)
 
 
-async def test_a_proxy_on_this_host_is_believed_whose_client_it_is(service, record):
-    async with httpx.AsyncClient(base_url=service.url) as client:
-        assert (await client.post("/predict/onnx", json=record)).status_code == 429
-        other = {"X-Forwarded-For": "10.0.0.8"}
-        assert (await client.post("/predict/onnx", json=record, headers=other)).status_code == 200
+async def test_nobody_is_believed_whose_client_it_is_unless_the_settings_name_it(
+    service, trained_models, tmp_path, record
+):
+    other = {"X-Forwarded-For": "10.0.0.8"}
+    assert httpx.post(f"{service.url}/predict/onnx", json=record, headers=other).status_code == 429
+    environ = {"AIMQ_RATE_LIMIT": "1/hour", "AIMQ_TRUSTED_PROXIES": "127.0.0.1"}
+    with ml_service(trained_models, tmp_path, **environ) as behind_a_proxy:
+        for client in ("10.0.0.8", "10.0.0.9"):
+            headers = {"X-Forwarded-For": client}
+            url = f"{behind_a_proxy.url}/predict/onnx"
+            statuses = [httpx.post(url, json=record, headers=headers).status_code for _ in range(2)]
+            assert statuses == [200, 429]

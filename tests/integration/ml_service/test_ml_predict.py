@@ -203,11 +203,36 @@ async def test_a_bad_body_is_the_clients_fault_and_the_answer_is_short(service, 
     "wrong", ["1" * 4000, "1e400", "-1", "1e300", "true", "null", '"12"', "[1]", "{}", "0.5"]
 )
 async def test_an_absurd_number_is_refused_by_the_name_of_its_field(service, record, wrong):
-    body = json.dumps({**record, "doors": "@"}).replace('"@"', wrong)
+    body = json.dumps({**record, "age_in_months": "@"}).replace('"@"', wrong)
     answer = await service.post("/predict/onnx", content=body, headers=JSON)
     assert answer.status_code in {400, 422}
     if answer.status_code == 422:
-        assert [error["field"] for error in answer.json()["errors"]] == ["doors"]
+        assert [error["field"] for error in answer.json()["errors"]] == ["age_in_months"]
+
+
+@pytest.mark.parametrize("model", ["180", "180.0", '"180"', '" 180.0 "'])
+async def test_a_category_named_by_a_number_may_be_given_as_the_number(service, record, model):
+    expected = await service.post(
+        "/predict/onnx", json={**record, "model_group": "A", "model": "180"}
+    )
+    assert expected.status_code == 200
+    body = json.dumps({**record, "model_group": "A", "model": "@"}).replace('"@"', model)
+    answer = await service.post("/predict/onnx", content=body, headers=JSON)
+    assert (answer.status_code, answer.json()) == (200, expected.json())
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.float32(), pa.string(), pa.large_string()])
+async def test_an_arrow_column_of_numbers_is_read_as_categories_named_by_them(
+    service, records, kind
+):
+    models = {"A": "180", "B": "250", "C": "350"}
+    rows = [{**row, "model": models[row["model_group"]]} for row in records(40, seed=9)]
+    table = pa.Table.from_pylist(rows)
+    place = table.column_names.index("model")
+    numbers = table.set_column(place, "model", table["model"].cast(pa.int64()).cast(kind))
+    expected = read((await post_arrow(service, table)).content)
+    assert read((await post_arrow(service, numbers)).content) == expected
+    assert expected["error"].null_count == len(rows)
 
 
 async def test_an_unknown_group_is_refused_with_the_names_of_the_groups(service, record):

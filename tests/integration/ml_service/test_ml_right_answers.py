@@ -15,6 +15,7 @@ from redisai_server.process import RedisAiServer
 
 from benchmarks import load
 from benchmarks.service import ml_service
+from tests.system import constants
 
 UNLIMITED = {"AIMQ_RATE_LIMIT": "1000000/second"}
 
@@ -60,7 +61,7 @@ async def test_redisai_killed_and_restarted_amid_ten_thousand_requests_costs_non
     trained_models, tmp_path, records, redisai
 ):
     rows = records(500, seed=31)
-    environ = {"AIMQ_REDISAI_URL": redisai.url, "AIMQ_REDISAI_TIMEOUT_SECONDS": "2"}
+    environ = {"AIMQ_REDISAI_URL": redisai.url, **constants(redisai_timeout_seconds=2)}
     with ml_service(trained_models, tmp_path, **environ, **UNLIMITED) as service:
         url = f"{service.url}/predict/onnx"
         async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:

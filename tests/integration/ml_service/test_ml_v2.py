@@ -55,7 +55,7 @@ async def test_health_and_metadata(service):
     inputs = {tensor["name"]: tensor["datatype"] for tensor in body["inputs"]}
     assert len(inputs) == 12
     assert inputs["model_group"] == inputs["color"] == "BYTES"
-    assert inputs["doors"] == "INT64"
+    assert inputs["age_in_months"] == "INT64"
     assert body["outputs"] == [{"name": "predicted_price", "datatype": "FP64", "shape": [-1]}]
     assert (await service.get(f"{MODEL}/versions/{body['versions'][0]}")).json() == body
 
@@ -81,13 +81,13 @@ def changed(name, **change):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (without("doors"), "doors"),
-        (changed("doors", datatype="BYTES"), "number type"),
+        (without("age_in_months"), "age_in_months"),
+        (changed("age_in_months", datatype="BYTES"), "number type"),
         (changed("color", datatype="FP32"), "BYTES"),
-        (changed("doors", shape=[3]), "shape"),
-        (changed("doors", shape=[]), "shape"),
-        (changed("doors", data=[3]), "1 values"),
-        (changed("doors", data=[3, -5]), "row 1: doors"),
+        (changed("age_in_months", shape=[3]), "shape"),
+        (changed("age_in_months", shape=[]), "shape"),
+        (changed("age_in_months", data=[3]), "1 values"),
+        (changed("age_in_months", data=[3, -5]), "row 1: age_in_months"),
         (changed("color", data=["octarine", [1, 2]]), "row 0: color"),
         (lambda _: {"inputs": []}, "missing"),
         (lambda _: {}, "inputs"),

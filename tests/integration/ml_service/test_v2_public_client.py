@@ -84,15 +84,15 @@ def test_errors_reach_the_caller_as_the_protocols(client, inputs, records):
     with pytest.raises(InferenceServerException) as unknown:
         client.infer("none", tensors)
     assert unknown.value.status() == "404"
-    wrong = inputs([{**records(1, seed=24)[0], "doors": -3}])
-    with pytest.raises(InferenceServerException, match="row 0: doors"):
+    wrong = inputs([{**records(1, seed=24)[0], "age_in_months": -3}])
+    with pytest.raises(InferenceServerException, match="row 0: age_in_months"):
         client.infer(MODEL, wrong)
 
 
 def test_binary_tensors_which_the_server_does_not_announce_are_refused(client, inputs, records):
     assert client.get_server_metadata()["extensions"] == []
     tensors = inputs(records(1, seed=25))
-    doors = next(tensor for tensor in tensors if tensor.name() == "doors")
-    doors.set_data_from_numpy(np.array([4], np.int64), binary_data=True)
+    age = next(tensor for tensor in tensors if tensor.name() == "age_in_months")
+    age.set_data_from_numpy(np.array([4], np.int64), binary_data=True)
     with pytest.raises(InferenceServerException, match="JSON"):
         client.infer(MODEL, tensors)

@@ -82,3 +82,17 @@ def test_the_examples_secrets_are_refused_in_production_only(name, monkeypatch):
     with pytest.raises(SettingsError, match=name) as refusal:
         load_settings()
     assert "change-me" not in refusal.value.detail
+
+
+def test_constants_are_no_variables_and_a_test_sets_them_by_keyword(monkeypatch):
+    assert load_settings(queue_bound=7).queue_bound == 7
+    monkeypatch.setenv("AIMQ_QUEUE_BOUND", "7")
+    with pytest.raises(SettingsError, match="AIMQ_QUEUE_BOUND is not a setting"):
+        load_settings()
+
+
+def test_production_drains_for_its_load_balancer_and_logs_for_machines(monkeypatch):
+    assert (load_settings().drain_seconds, load_settings().log_json) == (0.0, False)
+    monkeypatch.setenv("AIMQ_ENVIRONMENT", "production")
+    assert (load_settings().drain_seconds, load_settings().log_json) == (5.0, True)
+    assert load_settings(drain_seconds=1).drain_seconds == 1.0

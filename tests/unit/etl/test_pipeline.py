@@ -17,11 +17,11 @@ import pytest
 from rich.console import Console
 
 import etl.pipeline
+from aimq.cli.train import train
 from aimq.errors import AimqError, Invalid, ModelRefused, NotFound
 from aimq.published import current_version, read_manifest, verified, versions
 from aimq.schema import load_schema, read_columns
 from aimq.settings import Settings
-from etl.__main__ import main
 from etl.export import to_pickle
 from etl.pipeline import SCHEMAS, run
 from etl.samples import sample
@@ -148,7 +148,7 @@ def test_a_table_of_ones_own_takes_the_same_way(ending: str, tmp_path: Path):
     assert "South End.onnx" in manifest.files
     text = shown.getvalue()
     assert "Group North: 5 trees trained" in text
-    assert "repaired: wrong case" in text
+    assert "repaired: category spelled otherwise" in text
     assert f"Published {tmp_path / 'models' / 'houses' / manifest.version}" in text
     assert "AIMQ_MODEL_NAME=houses" in text
 
@@ -281,21 +281,12 @@ def test_killed_in_training_the_earlier_version_stays_and_the_next_run_cleans_up
     assert versions(models, "houses") == [first.version, second.version]
 
 
-def test_the_module_says_in_one_line_what_is_wrong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    monkeypatch.setenv("AIMQ_MODELS_DIR", str(tmp_path / "models"))
-    assert main(["--source", str(tmp_path / "none.csv")]) == 2
-    message = capsys.readouterr().err
-    assert message == f"Not found: {tmp_path / 'none.csv'}: no such file.\n"
-
-
-def test_the_module_trains_and_publishes(
+def test_the_command_trains_and_publishes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     source, schema = houses(tmp_path)
     monkeypatch.setenv("AIMQ_MODELS_DIR", str(tmp_path / "models"))
-    assert main(["--source", str(source), "--schema", str(schema), "--trees", "3"]) == 0
+    train(source=source, schema=schema, trees=3, leaf=5, seed=42, if_missing=False)
     assert "Scores on held-out rows" in capsys.readouterr().out
     assert versions(tmp_path / "models", "houses")
 

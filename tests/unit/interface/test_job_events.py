@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from aimq.errors import NotFound, StoreUnavailable
+from aimq.http.threads import ThreadPool
 from aimq.jobs.job import Job, Status
 from aimq.messages import Kind
 from interface.event_stream import EventStream
-from interface.events import JobEvents, Mailbox, State
+from interface.job_events import JobEvents, JobState, Mailbox
 from interface.metrics import Metrics
-from interface.threads import Threads
 
 
 class WatchedStore:
@@ -54,7 +54,7 @@ def rows(state):
 
 @pytest.fixture
 def threads():
-    threads = Threads(1, "test")
+    threads = ThreadPool(1, "test")
     yield threads
     threads.close()
 
@@ -62,7 +62,7 @@ def threads():
 async def test_a_slow_reader_finds_the_latest_state_only():
     mailbox = Mailbox()
     for done in range(100):
-        mailbox.put(State(job(done=done)))
+        mailbox.put(JobState(job(done=done)))
 
     assert rows(await mailbox.take()) == 99
     assert not mailbox._arrived.is_set()
@@ -70,10 +70,10 @@ async def test_a_slow_reader_finds_the_latest_state_only():
 
 async def test_nothing_replaces_a_final_state():
     mailbox = Mailbox()
-    mailbox.put(State(job(Status.DONE, done=7)))
-    mailbox.put(State(job(done=3)))
+    mailbox.put(JobState(job(Status.DONE, done=7)))
+    mailbox.put(JobState(job(done=3)))
 
-    assert (await mailbox.take()).final
+    assert (await mailbox.take()).job.final
 
 
 async def test_a_closed_mailbox_lets_its_watcher_go():

@@ -10,7 +10,7 @@ import pytest
 
 from aimq.errors import InternalError, MlUnavailable, TimedOut
 from ml_service.batching import Batcher
-from ml_service.runtimes.port import Answer
+from ml_service.runtimes.port import Predictions
 
 BAD = -1.0
 
@@ -31,7 +31,7 @@ class Model:
             self.gate.set()
         self.error: Exception | None = None
 
-    async def __call__(self, matrix: np.ndarray) -> Answer:
+    async def __call__(self, matrix: np.ndarray) -> Predictions:
         self.sizes.append(len(matrix))
         self.running += 1
         self.most_running = max(self.most_running, self.running)
@@ -44,7 +44,7 @@ class Model:
             raise self.error
         if (matrix == BAD).any():
             raise InternalError("a bad row")
-        return Answer(matrix[:, 0] * 10, "model")
+        return Predictions(matrix[:, 0] * 10, "model")
 
 
 async def test_an_idle_model_executes_at_once_and_what_comes_meanwhile_together():
@@ -127,9 +127,9 @@ async def test_nobody_waits_past_the_deadline_and_the_model_is_asked_again_after
 
 
 async def test_too_few_answers_are_an_error_not_somebody_elses_answer():
-    async def short(matrix: np.ndarray) -> Answer:
+    async def short(matrix: np.ndarray) -> Predictions:
         await asyncio.sleep(0)
-        return Answer(matrix[: max(1, len(matrix) - 1), 0], "short")
+        return Predictions(matrix[: max(1, len(matrix) - 1), 0], "short")
 
     batcher = Batcher(short)
     answers = await asyncio.gather(*(batcher.predict(row(n)) for n in range(4)))

@@ -7,7 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ml_service.breaker import Breaker, State
+from ml_service.breaker import Breaker
 from tests.clock import Clock
 
 
@@ -32,7 +32,7 @@ def test_it_opens_at_the_threshold_and_not_before(breaker):
     breaker.failed()
     assert breaker.closed
     breaker.failed()
-    assert breaker.state is State.OPEN
+    assert not breaker.closed
 
 
 def test_failures_older_than_the_window_do_not_count(breaker, clock):
@@ -47,33 +47,22 @@ def test_failures_older_than_the_window_do_not_count(breaker, clock):
     assert not breaker.closed
 
 
-def test_no_probe_is_granted_before_the_cooldown(breaker, clock):
+def test_no_probe_is_due_before_the_cooldown(breaker, clock):
     opened(breaker)
     assert breaker.seconds_to_probe() == 2
-    assert not breaker.try_probe()
     clock.now += 1.5
     assert breaker.seconds_to_probe() == 0.5
-    assert not breaker.try_probe()
     clock.now += 0.5
-    assert breaker.try_probe()
-
-
-def test_one_probe_at_a_time(breaker, clock):
-    opened(breaker)
-    clock.now += 2
-    assert breaker.try_probe()
-    assert not breaker.try_probe()
-    assert breaker.state is State.HALF_OPEN
+    assert breaker.seconds_to_probe() == 0
     assert not breaker.closed
-    assert breaker.seconds_to_probe() is None
 
 
 def test_a_probe_that_succeeds_closes_with_a_clean_record(breaker, clock):
     opened(breaker)
     clock.now += 2
-    breaker.try_probe()
-    breaker.succeeded()
+    breaker.probe_succeeded()
     assert breaker.closed
+    assert breaker.seconds_to_probe() is None
     breaker.failed()
     breaker.failed()
     assert breaker.closed
@@ -85,8 +74,7 @@ def test_each_failed_probe_doubles_the_wait_up_to_the_longest(breaker, clock):
     for _ in range(4):
         waits.append(breaker.seconds_to_probe())
         clock.now += waits[-1]
-        assert breaker.try_probe()
-        breaker.failed()
+        breaker.probe_failed()
     assert waits == [2, 4, 5, 5]
 
 
@@ -94,20 +82,17 @@ def test_the_wait_is_short_again_after_a_recovery(breaker, clock):
     opened(breaker)
     for _ in range(3):
         clock.now += 5
-        breaker.try_probe()
-        breaker.failed()
+        breaker.probe_failed()
     clock.now += 5
-    breaker.try_probe()
-    breaker.succeeded()
+    breaker.probe_succeeded()
     assert opened(breaker).seconds_to_probe() == 2
 
 
-def test_late_results_of_earlier_calls_do_not_move_an_open_breaker(breaker, clock):
+def test_late_failures_of_earlier_calls_do_not_move_an_open_breaker(breaker, clock):
     opened(breaker)
     clock.now += 1
     breaker.failed()
-    breaker.succeeded()
-    assert breaker.state is State.OPEN
+    assert not breaker.closed
     assert breaker.seconds_to_probe() == 1
 
 
@@ -115,8 +100,7 @@ def test_tripped_it_is_open_and_due_at_once(breaker):
     breaker.trip()
     assert not breaker.closed
     assert breaker.seconds_to_probe() == 0
-    assert breaker.try_probe()
-    breaker.failed()
+    breaker.probe_failed()
     assert breaker.seconds_to_probe() == 4
 
 
@@ -126,7 +110,7 @@ def test_a_trip_does_not_shorten_a_cooldown_under_way(breaker):
 
 
 class BreakerMachine(RuleBasedStateMachine):
-    """Whatever the order of calls: one probe at a time, none early, closed only by a probe."""
+    """Whatever the order of calls: it opens at the threshold, and only a probe closes it."""
 
     @initialize(threshold=st.integers(1, 5))
     def start(self, threshold):
@@ -136,8 +120,6 @@ class BreakerMachine(RuleBasedStateMachine):
             clock=self.clock, threshold=threshold, window=10, cooldown=1, longest=8
         )
         self.recent: list[float] = []
-        self.probing = False
-        self.opened_at = 0.0
 
     @rule(seconds=st.integers(0, 160).map(lambda eighths: eighths / 8))  # exact in binary
     def time_passes(self, seconds):
@@ -145,51 +127,48 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule()
     def a_call_fails(self):
-        before = self.breaker.state
+        was_closed, wait = self.breaker.closed, self.breaker.seconds_to_probe()
         self.breaker.failed()
-        if before is State.CLOSED:
+        if was_closed:
             self.recent.append(self.clock.now)
             counted = [t for t in self.recent[-self.threshold :] if self.clock.now - t < 10]
             assert self.breaker.closed == (len(counted) < self.threshold)
+            assert self.breaker.seconds_to_probe() in (None, 1)
         else:
-            assert self.breaker.state is State.OPEN
-        if before is not State.OPEN and not self.breaker.closed:
-            self.opened_at, self.recent, self.probing = self.clock.now, [], False
+            assert self.breaker.seconds_to_probe() == wait
+        if not self.breaker.closed:
+            self.recent = []
 
     @rule()
     def it_is_tripped(self):
-        if self.breaker.closed:
-            self.opened_at, self.recent = self.clock.now - 1, []
+        wait = self.breaker.seconds_to_probe()
         self.breaker.trip()
-        assert not self.breaker.closed
+        assert self.breaker.seconds_to_probe() == (wait or 0)
+        self.recent = []
 
     @rule()
-    def a_probe_is_asked_for(self):
-        granted = self.breaker.try_probe()
-        if granted:
-            assert not self.probing
-            assert self.clock.now - self.opened_at >= 1
-        self.probing = self.probing or granted
+    def a_probe_fails(self):
+        was_closed = self.breaker.closed
+        self.breaker.probe_failed()
+        assert self.breaker.closed == was_closed
+        assert was_closed or self.breaker.seconds_to_probe() >= 2
 
+    @precondition(lambda self: not self.breaker.closed)
     @rule()
-    def a_success_is_told(self):
-        before = self.breaker.state
-        self.breaker.succeeded()
-        assert self.breaker.closed == (before is not State.OPEN)
-        if before is State.HALF_OPEN:
-            self.probing, self.recent = False, []
+    def a_probe_succeeds(self):
+        self.breaker.probe_succeeded()
+        assert self.breaker.closed
 
-    @precondition(lambda self: self.breaker.state is State.OPEN)
+    @precondition(lambda self: not self.breaker.closed)
     @rule()
-    def waiting_long_enough_always_grants_a_probe(self):
+    def after_the_longest_wait_a_probe_is_due(self):
         self.clock.now += 8
-        assert self.breaker.try_probe()
-        self.probing = True
+        assert self.breaker.seconds_to_probe() == 0
 
     @invariant()
     def the_wait_is_bounded(self):
         wait = self.breaker.seconds_to_probe()
-        assert (wait is None) == (self.breaker.state is not State.OPEN)
+        assert (wait is None) == self.breaker.closed
         assert wait is None or 0 <= wait <= 8
 
 

@@ -24,7 +24,7 @@ def test_without_an_address_models_are_executed_here():
 def test_with_an_address_redisai_comes_first():
     runtimes = connect_runtimes(Settings(redisai_url="redis://127.0.0.1:1/0"))
     assert isinstance(runtimes["onnx"], FallbackRuntime)
-    assert runtimes["onnx"].names == ("redisai", "onnxruntime")
+    assert runtimes["onnx"].name == "redisai, else onnxruntime"
     for runtime in runtimes.values():
         runtime.close()
 

@@ -9,7 +9,7 @@ import tomli_w
 from aimq.errors import Invalid, ModelRefused
 from aimq.schema import load_schema
 from aimq.schema.jsonschema import example, record_schema
-from aimq.schema.model import parse_schema
+from aimq.schema.model import category_number, parse_schema
 from aimq.schema.records import RecordEncoder
 from etl.pipeline import SCHEMAS
 
@@ -72,6 +72,41 @@ def test_json_schema_names_every_field_with_its_range_or_categories():
     assert "Diesel" in described["properties"]["fuel_type"]["enum"]
 
 
+def test_a_category_named_by_a_number_is_documented_as_text_and_as_the_number():
+    properties = record_schema(load_schema(SCHEMAS / "used_cars.toml"))["properties"]
+    assert {"180", 180, "500", 500} <= set(properties["model"]["enum"])
+    assert properties["model"]["type"] == ["string", "number"]
+    assert properties["doors"]["type"] == "string"
+
+
+def test_every_documented_value_of_a_category_is_accepted():
+    schema = load_schema(SCHEMAS / "used_cars.toml")
+    encoder, record = RecordEncoder(schema), example(schema)
+    (model,) = (feature for feature in schema.features if feature.name == "model")
+    for value in record_schema(schema)["properties"]["model"]["enum"]:
+        (group,) = (name for name, known in model.by_group.items() if str(value) in known)
+        assert encoder.encode({**record, "model_group": group, "model": value}).group == group
+
+
+def test_the_call_of_the_public_contract_is_a_record_of_the_default_schema():
+    record = {
+        "model_group": "A", "model": 180, "kilometers": 5000, "fuel_type": "Diesel",
+        "gear_type": "Manual", "vehicle_type": "Sedan Car", "age_in_months": 12, "color": "Black",
+        "line": "Sportline", "doors": "4 to 5", "seats": "1 to 3", "climate": "Air Conditioning",
+    }  # fmt: skip
+    schema = load_schema(SCHEMAS / "used_cars.toml")
+    assert RecordEncoder(schema).encode(record).group == "A"
+
+
+@pytest.mark.parametrize(
+    ("category", "number"),
+    [("180", 180), ("1.5", 1.5), ("-7", -7), ("007", None), ("1_0", None), ("nan", None),
+     ("inf", None), ("1e400", None), ("Diesel", None), ("180.0", None), ("٣", None)],
+)  # fmt: skip
+def test_a_number_is_named_by_its_shortest_text_alone(category: str, number: float | None):
+    assert category_number(category) == number
+
+
 def test_the_source_of_a_schema_builds_the_same_schema_again(tmp_path: Path):
     schema = load_schema(SCHEMAS / "used_cars.toml")
     again = tmp_path / "schema.toml"
@@ -94,6 +129,7 @@ def test_the_source_of_a_schema_builds_the_same_schema_again(tmp_path: Path):
         (["features", 1, "categories"], []),
         (["features", 1, "categories"], ["red", "RED "]),
         (["features", 1, "categories"], ["red", "  "]),
+        (["features", 1, "categories"], ["red", True]),
         (["features", 1, "categories"], {"x": ["red"]}),
         (["target"], {}),
     ],
@@ -112,6 +148,14 @@ def test_an_unreadable_schema_is_refused(content: bytes | None, tmp_path: Path):
         file.write_bytes(content)
     with pytest.raises(ModelRefused, match="cannot be read"):
         load_schema(file)
+
+
+def test_categories_written_as_numbers_in_a_schema_are_accepted_as_these_numbers():
+    source = changed(["features", 1, "categories"], [1.5, 2.0, 3])
+    encoder = RecordEncoder(parse_schema(source))
+    for code, value in enumerate([1.5, 2.0, 3]):
+        for given in (value, str(value)):
+            assert encoder.encode({"kind": "x", "size": 1, "color": given}).row == [1.0, code]
 
 
 def test_codes_follow_the_order_of_the_categories():

@@ -1,0 +1,43 @@
+"""Error texts of a wrong value: the same for records and for spreadsheets."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aimq.schema.model import Feature, FeatureType
+
+#: Longest quotation of a client's value, in characters.
+_QUOTED: Final = 60
+#: Longest list of allowed categories.
+_LISTED: Final = 20
+#: An integer of more bits is not written out: `str` refuses over 4,300 digits.
+_WIDE: Final = 256
+
+
+def quote(value: object) -> str:
+    """A client's value, shortened."""
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > _WIDE:
+        return f"a number of about {value.bit_length() * 3 // 10} digits"
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = value if isinstance(value, str) else str(value)
+    short = text if len(text) <= _QUOTED else text[:_QUOTED] + "…"
+    return repr(short) if isinstance(value, str) else short
+
+
+def allowed(feature: Feature, group: str | None = None) -> str:
+    """What a feature accepts; in one group if it is given, else in any."""
+    if feature.numeric:
+        kind = "whole number" if feature.type is FeatureType.INTEGER else "number"
+        unit = f" {feature.unit}" if feature.unit else ""
+        return f"a {kind} from {feature.minimum:,.15g} to {feature.maximum:,.15g}{unit}"
+    words = feature.categories_of(group)
+    more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
+    return "one of " + ", ".join(words[:_LISTED]) + more
+
+
+def wrong(feature: Feature, value: object, group: str | None = None) -> str:
+    """The error text of a value that `feature` refuses. None and blank text are missing values."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return "is missing"
+    return f"{quote(value)} is not {allowed(feature, group)}"

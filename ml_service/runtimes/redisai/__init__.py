@@ -1,0 +1,1 @@
+"""Models executed by a RedisAI server."""

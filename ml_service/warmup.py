@@ -1,0 +1,53 @@
+"""A loaded model is asked until it is warm; that also measures what the event loop may execute."""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+from typing import Final
+
+import numpy as np
+
+from aimq.errors import InternalError
+from ml_service.runtimes.port import Model
+
+#: A call that is expected to take longer than this, in seconds, does not run on the event loop.
+INLINE_SECONDS: Final = 0.001
+#: Calls of each size; the first ones fill caches.
+CALLS: Final = 30
+#: Rows from which the time per row is learnt.
+MANY_ROWS: Final = 64
+
+
+def warm_up(model: Model, features: int) -> int:
+    """Warm a model up, and return the number of rows that it may predict on the event loop.
+
+    That is 0 for models that wait for a disk or a network; one call has to do for these. Others
+    may predict as many rows as they do in `INLINE_SECONDS`, by the medians of several calls.
+
+    Raises:
+        InternalError: an answer is not one finite number per row.
+        AimqError: whatever the model raises.
+    """
+    if model.waits:
+        _seconds(model, 1, features)
+        return 0
+    one = median(_seconds(model, 1, features) for _ in range(CALLS))
+    if one > INLINE_SECONDS:
+        return 0
+    many = median(_seconds(model, MANY_ROWS, features) for _ in range(CALLS))
+    per_row = max((many - one) / (MANY_ROWS - 1), one / MANY_ROWS)
+    return max(1, int(INLINE_SECONDS / per_row))
+
+
+def _seconds(model: Model, rows: int, features: int) -> float:
+    matrix = np.zeros((rows, features), np.float32)
+    started = time.perf_counter()
+    values, served_by = model.predict(matrix)
+    seconds = time.perf_counter() - started
+    if values.shape != (rows,) or not np.isfinite(values).all():
+        raise InternalError(
+            f"{served_by} answered the warm-up with shape {values.shape}, or with what is no "
+            "finite number"
+        )
+    return seconds

@@ -1,0 +1,187 @@
+"""Scoring a table: every row in its place, a prediction or an error for each."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aimq.errors import MlUnavailable, WorkbookError
+from aimq.ml_client.blocking import Scored
+from aimq.schema import load_schema
+from aimq.workbook.sheet import Sheet
+from batch_processor.scoring import MAX_ERROR, Progress, score
+from etl.generate import generate
+from tests.ml_stand_in import SCHEMA_FILE, prices
+
+SCHEMA = load_schema(SCHEMA_FILE)
+CLEAN = generate(SCHEMA, rows=4000, seed=3)
+
+
+class Arithmetic:
+    """Predicts as the stand-in does; notes what it was sent."""
+
+    def __init__(self, refuse=lambda frame: [None] * len(frame), versions=()):
+        self.sizes, self._refuse, self._versions = [], refuse, list(versions)
+
+    def predict_table(self, table):
+        frame = table.to_pandas()
+        self.sizes.append(len(frame))
+        errors = np.array(self._refuse(frame), dtype=object)
+        version = self._versions.pop(0) if self._versions else "v1"
+        wrong = errors != np.array(None)
+        predictions = np.where(wrong, np.nan, prices(frame))
+        return Scored(predictions, errors, np.where(wrong, None, version))
+
+
+def valid_rows(count):
+    """Return clean rows as text and numbers mixed, as spreadsheets hold them."""
+    rows = pd.DataFrame(
+        {
+            "model_group": ["A", "B", "C"] * count,
+            **{
+                f.name: [
+                    (f.by_group.get(g, f.categories)[n % len(f.by_group.get(g, f.categories))]
+                     if not f.numeric else float(int(f.minimum) + n % 2))
+                    for n, g in enumerate(["A", "B", "C"] * count)
+                ]
+                for f in SCHEMA.features
+            },
+        }
+    )  # fmt: skip
+    return rows.head(count)
+
+
+def sheet_of(frame):
+    return Sheet("S", list(frame.columns), frame.set_axis(range(frame.shape[1]), axis=1))
+
+
+def run(frame, predictor=None, batch_rows=100, reports=None):
+    return score(
+        sheet_of(frame), SCHEMA, predictor or Arithmetic(), batch_rows=batch_rows,
+        report=(reports if reports is not None else []).append,
+    )  # fmt: skip
+
+
+def last_two(scored):
+    frame = scored.sheet.frame
+    return frame[frame.shape[1] - 2], frame[frame.shape[1] - 1]
+
+
+def test_every_row_gets_its_own_prediction_in_large_batches():
+    predictor, reports, frame = Arithmetic(), [], valid_rows(950)
+    scored = run(frame, predictor, batch_rows=300, reports=reports)
+    predicted, errors = last_two(scored)
+    assert predictor.sizes == [300, 300, 300, 50]
+    assert predicted.tolist() == prices(frame).tolist()
+    assert errors.isna().all()
+    assert scored.sheet.headers == [*frame.columns, "predicted_price", "error"]
+    assert scored.model_versions == {"A": "v1", "B": "v1", "C": "v1"}
+    assert [r.rows_done for r in reports] == [0, 300, 600, 900, 950]
+    assert scored.progress == Progress(950, 950, 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sets(st.integers(0, 59)), st.sets(st.integers(0, 59)), st.integers(1, 70))
+def test_wrong_rows_spoil_no_other_whoever_finds_them(bad_here, bad_there, batch_rows):
+    frame = valid_rows(60)
+    frame["kilometers"] = ["many" if n in bad_here else float(n + 1) for n in range(60)]
+    there = {float(n + 1) for n in bad_there}
+    refusing = Arithmetic(
+        lambda table: ["refused" if k in there else None for k in table["kilometers"]]
+    )
+    scored = run(frame, refusing, batch_rows)
+    predicted, errors = last_two(scored)
+    for n in range(60):
+        wrong = n in bad_here or n in bad_there
+        assert pd.isna(predicted[n]) == wrong
+        assert pd.isna(errors[n]) != wrong
+        if not wrong:
+            assert predicted[n] == 2_000_000 - (n + 1) - frame["age_in_months"][n] * 100
+    assert scored.progress.rows_failed == len(bad_here | bad_there)
+    assert sum(refusing.sizes) == 60 - len(bad_here)
+
+
+def test_columns_are_matched_without_regard_to_case_space_and_order():
+    frame = valid_rows(6)
+    mixed = frame[frame.columns[::-1]].rename(columns=lambda name: f" {name.upper()} ")
+    mixed.insert(3, "note", ["=1+1"] * 6)
+    scored = run(mixed)
+    assert last_two(scored)[0].tolist() == prices(frame).tolist()
+    assert scored.sheet.headers[:-2] == list(mixed.columns)
+    assert scored.sheet.frame[3].tolist() == ["=1+1"] * 6
+
+
+def test_missing_columns_are_named_and_so_are_those_found():
+    with pytest.raises(WorkbookError) as caught:
+        run(valid_rows(3).drop(columns=["doors", "color"]))
+    assert "color, doors" in caught.value.detail or "doors, color" in caught.value.detail
+    assert "'kilometers'" in caught.value.detail
+    assert {error["field"] for error in caught.value.errors} == {"doors", "color"}
+
+
+def test_columns_named_like_ours_are_kept_before_ours():
+    frame = valid_rows(3)
+    frame["predicted_price"], frame["error"] = [1.0, 2.0, 3.0], ["x", "y", "z"]
+    scored = run(frame)
+    assert scored.sheet.headers[-4:] == ["predicted_price", "error"] * 2
+    assert scored.sheet.frame[frame.shape[1] - 2].tolist() == [1.0, 2.0, 3.0]
+    assert last_two(scored)[0].tolist() == prices(frame).tolist()
+
+
+def test_a_blank_row_is_said_to_be_empty():
+    frame = valid_rows(3).astype(object)
+    frame.loc[1] = None
+    predicted, errors = last_two(run(frame))
+    assert errors.tolist()[1] == "the row is empty"
+    assert pd.isna(predicted[1])
+
+
+def test_an_error_text_is_bounded():
+    frame = valid_rows(1).astype(object)
+    frame.loc[0] = "x" * 30_000
+    assert len(last_two(run(frame))[1][0]) <= MAX_ERROR
+
+
+def test_with_no_valid_row_nothing_is_sent():
+    predictor, frame = Arithmetic(), valid_rows(5)
+    frame["doors"] = "none"
+    scored = run(frame, predictor)
+    assert predictor.sizes == []
+    assert scored.progress == Progress(5, 5, 5)
+    assert scored.model_versions == {}
+
+
+def test_rows_as_the_generator_makes_them_all_get_a_price_or_an_error():
+    scored = run(CLEAN, batch_rows=1000)
+    predicted, errors = last_two(scored)
+    assert ((predicted.isna()) ^ (errors.isna())).all()
+    assert 0 < scored.progress.rows_failed < len(CLEAN) / 2
+
+
+def test_a_job_is_scored_again_when_new_models_come_into_service_meanwhile():
+    predictor, frame = Arithmetic(versions=["v1", "v2"]), valid_rows(200)
+    predictor._versions += ["v2", "v2"]
+    scored = run(frame, predictor)
+    assert scored.model_versions == {"A": "v2", "B": "v2", "C": "v2"}
+    assert len(predictor.sizes) == 4
+
+
+def test_models_that_change_all_the_time_are_a_passing_condition():
+    predictor = Arithmetic(versions=[f"v{n}" for n in range(20)])
+    with pytest.raises(MlUnavailable):
+        run(valid_rows(200), predictor)
+
+
+def test_what_the_report_raises_ends_the_work():
+    class Enough(Exception):
+        pass
+
+    def report(progress):
+        if progress.rows_done >= 200:
+            raise Enough
+
+    predictor = Arithmetic()
+    with pytest.raises(Enough):
+        score(sheet_of(valid_rows(900)), SCHEMA, predictor, batch_rows=100, report=report)
+    assert len(predictor.sizes) == 2
