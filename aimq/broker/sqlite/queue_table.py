@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Final
 
 from aimq.broker.failure_history import DELIVERY_SAFETY_NET
@@ -25,6 +26,7 @@ _LOST: Final = Failure(
     error="Every worker that took this message died; it was given up so that the others go on.",
     error_type="WorkerDied",
 )
+#: Filled by the fields of a `Failure`, and the time twice.
 _COUNTED: Final = (
     "attempts = attempts + 1, error = ?, error_type = ?, traceback = ?, unprocessable = ?,"
     " first_failed_at = ifnull(first_failed_at, ?), last_failed_at = ?"
@@ -103,7 +105,7 @@ def ack(tx: Transaction, tag: Tag) -> bool:
 def retry(tx: Transaction, tag: Tag, due_at: int, failure: Failure, now: int) -> bool:
     """Make a held message ready at `due_at`, with one failed attempt more."""
     assignments = f"state = 2, due_at = ?, lost = 0, {_COUNTED}"
-    return _update(tx, tag, assignments, due_at, *_counted(failure, now))
+    return _update(tx, tag, assignments, due_at, *astuple(failure), now, now)
 
 
 def defer(tx: Transaction, tag: Tag, due_at: int) -> bool:
@@ -113,7 +115,7 @@ def defer(tx: Transaction, tag: Tag, due_at: int) -> bool:
 
 def dead_letter(tx: Transaction, tag: Tag, failure: Failure, now: int) -> bool:
     """Make a held message a dead letter."""
-    return _update(tx, tag, f"state = 3, due_at = 0, {_COUNTED}", *_counted(failure, now))
+    return _update(tx, tag, f"state = 3, due_at = 0, {_COUNTED}", *astuple(failure), now, now)
 
 
 def requeue(tx: Transaction, tag: Tag, *, lost: bool = False) -> bool:
@@ -151,10 +153,3 @@ def _update(tx: Transaction, tag: Tag, assignments: str, *values: object) -> boo
     if row is not None:
         tx.notify(row["queue"])
     return row is not None
-
-
-def _counted(failure: Failure, now: int) -> tuple[object, ...]:
-    """Return the values of `_COUNTED`."""
-    return (
-        failure.error, failure.error_type, failure.traceback, failure.unprocessable, now, now,
-    )  # fmt: skip
