@@ -19,7 +19,7 @@ from aimq.errors import AimqError, ClientError, FilesUnavailable, StoreUnavailab
 from aimq.files.keys import upload_key
 from aimq.jobs.job import Job
 from aimq.messages import Kind
-from aimq.workbook import check_columns
+from aimq.workbook.columns import check_columns
 from interface.context import Context
 from interface.filenames import display_name
 from interface.metrics import counted

@@ -63,7 +63,7 @@ class Predict:
         version, group, group_model, matrix = self._encoded(value)
         if group_model.inline_rows:
             return self._reply(version, group, group_model.predict(matrix))
-        return self._reply(version, group, await self._awaited(version, group_model, matrix))
+        return self._reply(version, group, await self._awaited(group_model, matrix))
 
     @property
     def is_immediate(self) -> bool:
@@ -102,28 +102,23 @@ class Predict:
         body = records.encode_answer(version, group, answer)
         return Reply(body, [_JSON, _served_by([answer.served_by])], quick=self._way == ONNX)
 
-    async def _awaited(
-        self, version: Version, group_model: GroupModel, matrix: Matrix
-    ) -> Predictions:
-        with version.held():
-            if group_model.batcher is not None:
-                return await group_model.batcher.predict(matrix)
-            return await self._threads.run(group_model.predict, matrix)
+    async def _awaited(self, group_model: GroupModel, matrix: Matrix) -> Predictions:
+        if group_model.batcher is not None:
+            return await group_model.batcher.predict(matrix)
+        return await self._threads.run(group_model.predict, matrix)
 
     async def _list(self, values: list[object]) -> Reply:
-        with self._catalogue.using() as version:
-            inline = min(_LIST_INLINE, records.most_inline(version, self._way))
-            if len(values) <= inline:
-                body, served = records.score_list(version, self._way, values)
-            else:
-                body, served = await self._threads.run(
-                    records.score_list, version, self._way, values
-                )
+        version = self._catalogue.current
+        inline = min(_LIST_INLINE, records.most_inline(version, self._way))
+        if len(values) <= inline:
+            body, served = records.score_list(version, self._way, values)
+        else:
+            body, served = await self._threads.run(records.score_list, version, self._way, values)
         return Reply(body, [_JSON, _served_by(served)], quick=False)
 
     async def _stream(self, body: bytes) -> Reply:
-        with self._catalogue.using() as version:
-            answer, served = await self._threads.run(self._score_stream, version, body)
+        version = self._catalogue.current
+        answer, served = await self._threads.run(self._score_stream, version, body)
         return Reply(answer, [_ARROW, _served_by(served)], quick=False)
 
     def _score_stream(self, version: Version, body: bytes) -> tuple[bytes, list[str]]:

@@ -57,13 +57,13 @@ class Infer:
             raise ClientError("Binary tensors are not read here: send the data as JSON.")
         body = await bodies.read_body(scope, receive, self._max_body)
         asked = self._decode(body)
-        with self._catalogue.using() as version:
-            check_model(version, self._name, scope.get("path_params", {}))
-            rows = read_rows(version, asked)
-            if len(rows) <= min(_INLINE_ROWS, records.most_inline(version, ONNX)):
-                outcomes, served = records.score(version, ONNX, rows)
-            else:
-                outcomes, served = await self._threads.run(records.score, version, ONNX, rows)
+        version = self._catalogue.current
+        check_model(version, self._name, scope.get("path_params", {}))
+        rows = read_rows(version, asked)
+        if len(rows) <= min(_INLINE_ROWS, records.most_inline(version, ONNX)):
+            outcomes, served = records.score(version, ONNX, rows)
+        else:
+            outcomes, served = await self._threads.run(records.score, version, ONNX, rows)
         for runtime in served:
             self._metrics.predicted("v2", runtime, len(rows))
         content = encode(version, asked, outcomes)

@@ -23,8 +23,8 @@ from typing import Final
 
 import pika.channel
 
-from aimq.broker.failure_history import DELIVERY_SAFETY_NET
 from aimq.broker import topology
+from aimq.broker.failure_history import DELIVERY_SAFETY_NET
 from aimq.broker.topology import EXCHANGE, dead_queue, retry_queue
 
 _UNLIMITED: Final = 2**31 - 1
