@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aimq.errors import Conflict, FieldError, Invalid, NotFound, Unauthorized
 from aimq.factorial import preview
-from aimq.files.keys import digits_key
+from aimq.files.keys import new_result_key
 from aimq.http.bodies import read_body
 from aimq.http.credentials import Caller
 from aimq.http.guard import caller_of
@@ -109,12 +109,10 @@ def _invalid(errors: list[FieldError]) -> Invalid:
 def _store(context: Context, job: Job, report: FactorialReport) -> None:
     """End the job as a worker of ours does: claim, file, outcome. Blocks."""
     claim = _claim(context, job)
-    done = report.status == "done"
-    outcome = Outcome(
-        claim=claim,
-        status=Status(report.status),
-        error=None if done else report.error,
-        result=_result(context, job.job_id, report.output) if done else b"",
+    outcome = (
+        _done(context, claim, report.output)
+        if report.status == "done"
+        else Outcome(claim=claim, status=Status.FAILED, error=report.error)
     )
     if context.store.settle([outcome]) != [True]:
         raise Conflict("Nothing was changed: the factorial was cancelled meanwhile.")
@@ -133,10 +131,14 @@ def _claim(context: Context, job: Job) -> Claim:
     )
 
 
-def _result(context: Context, job_id: str, text: str) -> bytes:
+def _done(context: Context, claim: Claim, text: str) -> Outcome:
     result: dict[str, object] = {"digits": len(text), "preview": preview(text)}
+    key = ""
     if len(text) <= _INLINE:
         result["output"] = text
     else:
-        context.files.put(digits_key(job_id), io.BytesIO(text.encode("ascii")))
-    return msgspec.json.encode(result)
+        key = new_result_key(claim)
+        context.files.put(key, io.BytesIO(text.encode("ascii")))
+    return Outcome(
+        claim=claim, status=Status.DONE, result=msgspec.json.encode(result), result_key=key
+    )

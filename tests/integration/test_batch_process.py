@@ -94,7 +94,7 @@ class Site:
         return self.store.get(job_id)
 
     def result(self, job_id):
-        with self.files.local_copy(result_key(job_id)) as path:
+        with self.files.local_copy(result_key(self.store.get(job_id))) as path:
             return read_workbook(path, max_rows=10**6, max_unpacked_mb=256)
 
 
@@ -257,7 +257,7 @@ def test_text_that_looks_like_a_formula_comes_back_as_text(site, tmp_path):
     job_id = site.upload(frame, tmp_path)
     with site.processor():
         site.finished(job_id)
-    with site.files.local_copy(result_key(job_id)) as path:
+    with site.files.local_copy(result_key(site.store.get(job_id))) as path:
         sheet = openpyxl.load_workbook(path).active
     place = frame.columns.get_loc("note") + 1
     assert [(sheet.cell(n, place).value, sheet.cell(n, place).data_type) for n in (2, 3, 4)] == [
