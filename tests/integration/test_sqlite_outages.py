@@ -1,5 +1,6 @@
-"""What the embedded adapters say and do when their file cannot be used."""
+"""What the SQLite adapters say and do when their file cannot be used."""
 
+import queue
 import sqlite3
 import threading
 import time
@@ -8,6 +9,7 @@ import pytest
 
 from aimq.broker.sqlite import SqliteBroker
 from aimq.errors import BrokerUnavailable, SettingsError, StoreUnavailable
+from aimq.jobs.job import Job
 from aimq.jobs.sqlite import SqliteStore
 from aimq.messages import Kind, Message
 from aimq.settings import Settings
@@ -176,8 +178,7 @@ def test_an_outcome_that_cannot_be_stored_is_false_and_the_message_comes_back(
     assert again.redelivered
 
 
-def test_a_consumer_waits_an_outage_out(broker, foreigner, impatient, monkeypatch):
-    monkeypatch.setattr("aimq.broker.sqlite.subscription._OUTAGE_PAUSE", 0.01)
+def test_a_consumer_waits_an_outage_out(broker, foreigner, impatient):
     broker.publish("q", MESSAGE).result(PATIENCE)
     foreigner.execute("BEGIN IMMEDIATE")
     subscription = broker.subscribe("q", prefetch=1)
@@ -201,6 +202,19 @@ def test_a_file_deleted_while_in_use_is_made_anew(broker, store, settings, caplo
     assert later.counts("q").ready == 1
     later.close()
     assert "was deleted or replaced while in use" in caplog.text
+
+
+def test_a_watch_goes_on_with_the_file_that_replaced_the_one_deleted(store, settings):
+    told = queue.SimpleQueue()
+    store.watch(lambda job: told.put(job.job_id))
+    before = store.create([Job(kind=Kind.PREDICTION) for _ in range(5)])
+    assert {told.get(timeout=PATIENCE) for _ in before} == {job.job_id for job in before}
+    for file in settings.data_dir.glob("aimq.db*"):
+        file.unlink()
+
+    (after,) = store.create([Job(kind=Kind.PREDICTION)])
+
+    assert told.get(timeout=PATIENCE) == after.job_id
 
 
 def test_a_closed_adapter_says_so(settings):
