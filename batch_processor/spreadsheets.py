@@ -10,13 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from aimq.errors import NotFound, WorkbookError
+from aimq.errors import NotFound, UnsupportedMedia, WorkbookError
 from aimq.files import FileStore
 from aimq.files.keys import result_key, upload_key
 from aimq.ml_client.blocking import MlClient
 from aimq.schema import Schema
 from aimq.settings import Settings
-from aimq.workbook import Sheet, WorkbookReader, unpacked_size, write_workbook
+from aimq.workbook.package import unpacked_size
+from aimq.workbook.reader import WorkbookReader
+from aimq.workbook.sheet import Sheet
+from aimq.workbook.writing import write_workbook
 from batch_processor.disposition import Ack
 from batch_processor.memory_budget import MemoryBudget
 from batch_processor.scoring import Progress, score
@@ -82,7 +85,7 @@ def _memory_of(path: Path) -> int:
     """Return the bytes of memory that scoring a file takes; 0 if it is no workbook."""
     try:
         return MEMORY_FACTOR * unpacked_size(path)
-    except WorkbookError:
+    except UnsupportedMedia:
         return 0  # the reader says what is wrong with it
 
 

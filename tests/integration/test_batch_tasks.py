@@ -22,7 +22,7 @@ from aimq.messages import Kind, Message
 from aimq.ml_client.blocking import MlClient
 from aimq.settings import load_settings
 from aimq.webhooks.signature import is_genuine
-from aimq.workbook import WorkbookReader
+from aimq.workbook.reader import WorkbookReader
 from batch_processor.app import consumer_context
 from batch_processor.consumers import Consumers, consumer_configs
 from batch_processor.factorials import FactorialHandler

@@ -134,7 +134,7 @@ class Connection:
             channel.close()
             await channel.lost()
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close it and wait, for a bounded time, until the server agrees. Idempotent."""
         if not (self._raw.is_closing or self._raw.is_closed):
             self._raw.close()
@@ -147,17 +147,6 @@ class Connection:
 
     def _block(self, reason: str | None) -> None:
         self.blocked = reason
-
-
-@contextlib.asynccontextmanager
-async def connected(parameters: pika.ConnectionParameters) -> AsyncIterator[Connection]:
-    """Open a connection for the block. Raises `BrokerUnavailable` if it cannot be opened."""
-    connection = Connection(parameters)
-    try:
-        await connection.opened()
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def _first(*futures: asyncio.Future[Any]) -> None:

@@ -114,12 +114,11 @@ class RabbitBroker:
             return
         for subscription in self._subscriptions:
             subscription.close()
-        self._publisher.stop()
         self._loop.start(self._close()).result()
         self._loop.stop()
 
     async def _close(self) -> None:
-        await self._publisher.flush(_CLOSE_SECONDS)
+        await self._publisher.stop(_CLOSE_SECONDS)
         await asyncio.gather(self._publishing.close(), self._consuming.close())
 
     async def _check(self) -> None:
@@ -178,6 +177,3 @@ class RabbitBroker:
             raise BrokerUnavailable(
                 f"RabbitMQ at {connection.address} gave no answer within {timeout:g} s"
             ) from None
-        except RuntimeError:
-            question.close()
-            raise BrokerUnavailable("The broker is closed") from None

@@ -14,7 +14,7 @@ from typing import Final
 import pika
 
 from aimq.backoff import RetryPolicy
-from aimq.broker.rabbitmq.awaitable import Channel, Connection, connected
+from aimq.broker.rabbitmq.awaitable import Channel, Connection
 from aimq.broker.rabbitmq.parameters import address_of
 from aimq.errors import BrokerUnavailable
 
@@ -114,7 +114,8 @@ class ReconnectingConnection:
         for host in self._hosts:
             self.address = address_of(host)
             try:
-                async with connected(host) as connection:
+                async with contextlib.aclosing(Connection(host)) as connection:
+                    await connection.opened()
                     self._note_open(connection)
                     self._note_loss(await connection.lost())
             except BrokerUnavailable as exc:

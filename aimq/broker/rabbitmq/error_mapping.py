@@ -19,18 +19,14 @@ LOCKED: Final = 405
 PRECONDITION_FAILED: Final = 406
 
 
-def explain(exc: BaseException, address: str) -> str:
-    """Return why the server at `address` (``host:port/vhost``) cannot be used."""
-    cause = _root(exc)
-    for kind, words in _WORDS:
-        if isinstance(cause, kind):
-            return words(cause, address)
-    return f"RabbitMQ at {address}: {_reply(_one_line(cause))}"
-
-
 def unavailable(exc: BaseException, address: str) -> BrokerUnavailable:
-    """Return `explain` as an error, with `exc` as its cause."""
-    error = BrokerUnavailable(explain(exc, address))
+    """Return why the server at `address` (``host:port/vhost``) cannot be used.
+
+    The cause of the error is `exc`, as pika raised it.
+    """
+    root = _root(exc)
+    words = next((words for kind, words in _WORDS if isinstance(root, kind)), _other)
+    error = BrokerUnavailable(words(root, address))
     error.__cause__ = exc
     return error
 
@@ -104,6 +100,10 @@ def _tls(cause: ssl.SSLError, address: str) -> str:
 
 def _network(cause: OSError, address: str) -> str:
     return f"RabbitMQ at {address} cannot be reached: {cause.strerror or _one_line(cause)}"
+
+
+def _other(cause: BaseException, address: str) -> str:
+    return f"RabbitMQ at {address}: {_reply(_one_line(cause))}"
 
 
 #: A subclass stands before its base class.

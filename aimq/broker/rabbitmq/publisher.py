@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections import deque
 from concurrent.futures import Future
@@ -57,7 +56,7 @@ class Publication:
 
 
 class Publisher:
-    """Publishes on a connection. `send` and `stop` are thread-safe, the rest is the loop's.
+    """Publishes on a connection. `send` is thread-safe; the rest belongs to the loop.
 
     A publication fails with `BrokerUnavailable`: at once while the server is known to be away or
     to take no messages, or when the connection breaks before the confirm (the message may have
@@ -76,9 +75,7 @@ class Publisher:
         self._tag = 0
         self._running: asyncio.Task[None] | None = None
         self._expiring: asyncio.Task[None] | None = None
-        self._lock = threading.Lock()  # between callers; of the two below
         self._stopped = False
-        self._flush_asked = False
 
     def send(
         self,
@@ -90,20 +87,8 @@ class Publisher:
     ) -> Future[None]:
         """Publish a message; the future resolves with the server's confirm."""
         publication = Publication(work_queue, exchange, routing_key, body, properties)
-        with self._lock:
-            if self._stopped:
-                publication.fail("The broker is closed")
-                return publication.future
-            self._waiting.append(publication)
-            asked, self._flush_asked = self._flush_asked, True
-        if not asked:
-            self._loop.submit(self._flush)
+        self._loop.submit(lambda: self._accept(publication))
         return publication.future
-
-    def stop(self) -> None:
-        """Take no more. What is under way goes on."""
-        with self._lock:
-            self._stopped = True
 
     @property
     def blocked(self) -> str | None:
@@ -116,8 +101,9 @@ class Publisher:
             "it needs free memory or disk"
         )
 
-    async def flush(self, seconds: float) -> None:
-        """Wait up to `seconds` for the confirms of what is under way, and fail the rest."""
+    async def stop(self, seconds: float) -> None:
+        """Take no more; wait up to `seconds` for what is under way, and fail the rest."""
+        self._stopped = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._waiting or self._unconfirmed:  # noqa: ASYNC110 # only at the end
@@ -131,7 +117,7 @@ class Publisher:
             with contextlib.suppress(BrokerUnavailable):  # as `lost` tells
                 await self._prepare(channel)
                 self._channel, self._fault = channel, None
-                self._flush()
+                self._write_waiting()
             self._note_loss(channel, (await channel.lost()).detail)
 
     async def _prepare(self, channel: Channel) -> None:
@@ -154,17 +140,21 @@ class Publisher:
         self._fault = reason
         self._fail_waiting(reason)
 
-    def _flush(self) -> None:
-        self._flush_asked = False
+    def _accept(self, publication: Publication) -> None:
+        refusal = "The broker is closed" if self._stopped else self.blocked or self._fault
+        if refusal is not None:
+            publication.fail(refusal)
+            return
+        self._waiting.append(publication)
+        self._write_waiting()
         if self._running is None:
             self._running = asyncio.create_task(self._run())
-        refusal = self.blocked or self._fault
-        if refusal is not None:
-            self._fail_waiting(refusal)
+        if self._expiring is None:
+            self._expiring = asyncio.create_task(self._expire())
+
+    def _write_waiting(self) -> None:
         while self._waiting and self._channel is not None and self._channel.raw.is_open:
             self._write(self._channel.raw, self._waiting.popleft())
-        if self._expiring is None and (self._waiting or self._unconfirmed):
-            self._expiring = asyncio.create_task(self._expire())
 
     def _write(self, channel: pika.channel.Channel, publication: Publication) -> None:
         if not publication.future.set_running_or_notify_cancel():

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
+from collections.abc import Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from pika import BasicProperties
 from pika.spec import Basic
@@ -41,7 +42,7 @@ _AGAIN_SECONDS: Final = 1.0
 class Held:
     """The handle of a delivery: a message of one channel, and what it came with."""
 
-    channel: Channel | None
+    channel: Channel
     tag: int
     properties: BasicProperties
     history: FailureHistory
@@ -73,13 +74,12 @@ class RabbitSubscription:
         self._publisher = publisher
         self._queue = queue
         self._prefetch = prefetch
+        self._channel: Channel | None = None
         self._consumer_tag = ""
         self._outstanding = Outstanding()
-        self._acked: deque[tuple[Held, Future[bool]]] = deque()
+        self._acked: list[tuple[Held, Future[bool]]] = []
         self._condition = threading.Condition()  # of what follows
-        self._ready: deque[tuple[Basic.Deliver, BasicProperties, bytes]] = deque()
-        self._channel: Channel | None = None
-        self._acks_asked = False
+        self._ready: deque[tuple[Channel, Basic.Deliver, BasicProperties, bytes]] = deque()
         self._closed = False
         loop.start(self._run())
 
@@ -90,56 +90,33 @@ class RabbitSubscription:
             if self._closed:  # the rest goes back to the queue
                 return []
             taken = [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
-            channel = self._channel
-        return [self._delivery(channel, *each) for each in taken]
+        return [self._delivery(*each) for each in taken]
 
     def ack(self, delivery: Delivery) -> Future[bool]:
         """See the port."""
         future: Future[bool] = Future()
         held = cast("Held", delivery.tag)
-        with self._condition:
-            if not self._take(held):
-                future.set_result(False)
-                return future
-            self._acked.append((held, future))
-            asked, self._acks_asked = self._acks_asked, True
-        if not asked:
-            self._loop.submit(self._send_acks)
+        self._loop.submit(lambda: self._ack(held, future))
         return future
 
     def retry(self, delivery: Delivery, delay: float, failure: Failure) -> Future[bool]:
         """See the port. The delay is the nearest of `aimq.broker.topology.RETRY_DELAYS`."""
         history = cast("Held", delivery.tag).history.failed(failure, datetime.now(UTC))
-        return self._delay(delivery, delay, history)
+        return self._settle(self._delay(delivery, delay, history))
 
     def defer(self, delivery: Delivery, delay: float) -> Future[bool]:
         """See the port. The delay is chosen like that of `retry`."""
-        return self._delay(delivery, delay, cast("Held", delivery.tag).history)
+        return self._settle(self._delay(delivery, delay, cast("Held", delivery.tag).history))
 
     def dead_letter(self, delivery: Delivery, failure: Failure) -> Future[bool]:
         """See the port."""
         history = cast("Held", delivery.tag).history.failed(failure, datetime.now(UTC))
         properties = dead_properties(delivery.message_id, history)
-        return self._move(delivery, EXCHANGE, dead_queue(self._queue), properties)
+        return self._settle(self._move(delivery, EXCHANGE, dead_queue(self._queue), properties))
 
     def requeue(self, delivery: Delivery) -> Future[bool]:
-        """See the port. The next delivery has ``redelivered`` set.
-
-        Before 4.3 the server counts it like a consumer's death. A message that has come near the
-        limit that way is published again instead, which starts its count again.
-        """
-        held = cast("Held", delivery.tag)
-        if delivery_count(held.properties) >= DELIVERY_SAFETY_NET // 2:
-            properties = properties_of(delivery.message_id, held.history)
-            return self._move(delivery, EXCHANGE, self._queue, properties)
-        future: Future[bool] = Future()
-        with self._condition:
-            taken = self._take(held)
-        if taken:
-            self._loop.submit(lambda: future.set_result(self._settle(held, requeue=True)))
-        else:
-            future.set_result(False)
-        return future
+        """See the port. The next delivery has ``redelivered`` set."""
+        return self._settle(self._requeue(delivery))
 
     def close(self) -> None:
         """See the port."""
@@ -150,11 +127,7 @@ class RabbitSubscription:
             self._loop.submit(self._cancel)
 
     def _delivery(
-        self,
-        channel: Channel | None,
-        method: Basic.Deliver,
-        properties: BasicProperties,
-        body: bytes,
+        self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> Delivery:
         history = read_history(properties)
         return Delivery(
@@ -167,50 +140,13 @@ class RabbitSubscription:
             tag=Held(channel, method.delivery_tag, properties, history),
         )
 
-    def _take(self, held: Held) -> bool:
-        """Note that a delivery is settled. False if it already is, or is no longer ours."""
-        if held.settled or self._channel is None or held.channel is not self._channel:
-            return False
-        held.settled = True
-        return True
-
-    def _delay(self, delivery: Delivery, delay: float, history: FailureHistory) -> Future[bool]:
-        exchange = retry_queue(nearest_delay(delay))
-        properties = properties_of(delivery.message_id, history)
-        return self._move(delivery, exchange, self._queue, properties)
-
-    def _move(
-        self, delivery: Delivery, exchange: str, routing_key: str, properties: BasicProperties
-    ) -> Future[bool]:
-        held = cast("Held", delivery.tag)
-        with self._condition:
-            taken = self._take(held)
-        if not taken:
-            gone: Future[bool] = Future()
-            gone.set_result(False)
-            return gone
-        return self._loop.start(
-            self._publish_and_ack(held, exchange, routing_key, delivery.body, properties)
-        )
-
-    async def _publish_and_ack(
-        self, held: Held, exchange: str, routing_key: str, body: bytes, properties: BasicProperties
-    ) -> bool:
-        """Publish a held message elsewhere, until that is confirmed; then ack it.
-
-        False if it is no longer held before that: the queue has it again.
-        """
-        while held.channel is not None and held.channel is self._channel:
-            copy = self._publisher.send(self._queue, exchange, routing_key, body, properties)
-            try:
-                await asyncio.wrap_future(copy)
-            except AimqError:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(held.channel.lost(), _AGAIN_SECONDS)
-            else:
-                self._settle(held)  # if that is too late, the message lives twice
-                return True
-        return False
+    def _settle(self, outcome: Coroutine[Any, Any, bool]) -> Future[bool]:
+        try:
+            return self._loop.start(outcome)
+        except BrokerUnavailable:  # the broker is closed, which has put back what was held
+            future: Future[bool] = Future()
+            future.set_result(False)
+            return future
 
     async def _run(self) -> None:
         async for channel in self._connection.channels():
@@ -220,16 +156,14 @@ class RabbitSubscription:
             with contextlib.suppress(BrokerUnavailable):  # as `lost` tells
                 await self._consume(channel)
             await channel.lost()
+            self._channel = None
             with self._condition:  # the server delivers again what was held
-                self._channel = None
                 self._ready.clear()
 
     async def _consume(self, channel: Channel) -> None:
         declare(channel.raw, self._queue)
         channel.raw.add_on_cancel_callback(lambda _: channel.close(f"Queue {self._queue} is gone"))
-        self._outstanding = Outstanding()
-        with self._condition:
-            self._channel = channel
+        self._channel, self._outstanding = channel, Outstanding()
         await channel.call(channel.raw.basic_qos, prefetch_count=self._prefetch)
         if not self._closed:
             self._consumer_tag = channel.raw.basic_consume(
@@ -240,50 +174,100 @@ class RabbitSubscription:
         self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
         with self._condition:
-            if not self._closed and channel is self._channel:
+            if not self._closed:
                 self._outstanding.add(method.delivery_tag)
-                self._ready.append((method, properties, body))
+                self._ready.append((channel, method, properties, body))
                 self._condition.notify()
                 return
         channel.raw.basic_nack(method.delivery_tag, requeue=True)
 
+    def _take(self, held: Held) -> bool:
+        """Note that a delivery is settled. False if it already is, or is no longer held."""
+        if held.settled or not self._is_held(held):
+            return False
+        held.settled = True
+        return True
+
+    def _is_held(self, held: Held) -> bool:
+        return held.channel is self._channel and held.channel.raw.is_open
+
+    def _ack(self, held: Held, future: Future[bool]) -> None:
+        """Ack it together with all that are acked in this turn of the loop."""
+        if not self._take(held):
+            future.set_result(False)
+            return
+        if not self._acked:
+            asyncio.get_running_loop().call_soon(self._send_acks)
+        self._acked.append((held, future))
+
     def _send_acks(self) -> None:
-        with self._condition:
-            self._acks_asked = False
-        acked = [self._acked.popleft() for _ in range(len(self._acked))]
-        channel = self._channel if self._channel and self._channel.raw.is_open else None
-        ours = [held.tag for held, _ in acked if held.channel is channel]
-        if ours and channel is not None:
-            upto, rest = self._outstanding.settle(ours)
+        acked, self._acked = self._acked, []
+        channel = acked[0][0].channel
+        is_held = self._is_held(acked[0][0])
+        if is_held:
+            upto, rest = self._outstanding.settle(held.tag for held, _ in acked)
             if upto:
                 channel.raw.basic_ack(upto, multiple=True)
             for tag in rest:
                 channel.raw.basic_ack(tag)
-        for held, future in acked:
-            future.set_result(held.channel is channel)
+        for _, future in acked:
+            future.set_result(is_held)
 
-    def _settle(self, held: Held, *, requeue: bool = False) -> bool:
-        """Ack one message, or put it back. False if its channel is lost."""
-        channel = self._channel
-        if channel is None or not channel.raw.is_open or held.channel is not channel:
+    async def _requeue(self, delivery: Delivery) -> bool:
+        """Put it back, or publish it again near the delivery limit, which starts its count again.
+
+        Before 4.3 the server counts a message that is put back like a consumer's death.
+        """
+        held = cast("Held", delivery.tag)
+        if delivery_count(held.properties) >= DELIVERY_SAFETY_NET // 2:
+            properties = properties_of(delivery.message_id, held.history)
+            return await self._move(delivery, EXCHANGE, self._queue, properties)
+        if not self._take(held):
             return False
         self._outstanding.remove(held.tag)
-        if requeue:
-            channel.raw.basic_nack(held.tag, requeue=True)
-        else:
-            channel.raw.basic_ack(held.tag)
+        held.channel.raw.basic_nack(held.tag, requeue=True)
         return True
+
+    async def _delay(self, delivery: Delivery, delay: float, history: FailureHistory) -> bool:
+        exchange = retry_queue(nearest_delay(delay))
+        properties = properties_of(delivery.message_id, history)
+        return await self._move(delivery, exchange, self._queue, properties)
+
+    async def _move(
+        self, delivery: Delivery, exchange: str, routing_key: str, properties: BasicProperties
+    ) -> bool:
+        """Publish a held message elsewhere, until that is confirmed; then ack it.
+
+        False if it is no longer held before that: the queue has it again.
+        """
+        held = cast("Held", delivery.tag)
+        if not self._take(held):
+            return False
+        while held.channel is self._channel:
+            copy = self._publisher.send(
+                self._queue, exchange, routing_key, delivery.body, properties
+            )
+            try:
+                await asyncio.wrap_future(copy)
+            except AimqError:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(held.channel.lost(), _AGAIN_SECONDS)
+            else:
+                if self._is_held(held):  # otherwise the message lives twice
+                    self._outstanding.remove(held.tag)
+                    held.channel.raw.basic_ack(held.tag)
+                return True
+        return False
 
     def _cancel(self) -> None:
         """Stop deliveries and put back those not given out. The channel stays for the rest."""
         with self._condition:
             left = list(self._ready)
             self._ready.clear()
-        channel = self._channel
-        if channel is None or not channel.raw.is_open:
+        if self._channel is None or not self._channel.raw.is_open:
             return
         if self._consumer_tag:
-            channel.raw.basic_cancel(self._consumer_tag)
-        for method, _, _ in left:
+            self._channel.raw.basic_cancel(self._consumer_tag)
+        for _, method, _, _ in left:
             self._outstanding.remove(method.delivery_tag)
-            channel.raw.basic_nack(method.delivery_tag, requeue=True)
+            self._channel.raw.basic_nack(method.delivery_tag, requeue=True)

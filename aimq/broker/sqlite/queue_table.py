@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Final
 
 from aimq.broker.failure_history import DELIVERY_SAFETY_NET
@@ -25,6 +26,9 @@ _LOST: Final = Failure(
     error="Every worker that took this message died; it was given up so that the others go on.",
     error_type="WorkerDied",
 )
+#: As the index ``message_due`` says it: SQLite does not derive it from ``state = 1``.
+_DUE: Final = "queue = ? AND due_at <= ? AND state IN (1, 2)"
+#: Filled by the fields of a `Failure`, and the time twice.
 _COUNTED: Final = (
     "attempts = attempts + 1, error = ?, error_type = ?, traceback = ?, unprocessable = ?,"
     " first_failed_at = ifnull(first_failed_at, ?), last_failed_at = ?"
@@ -66,7 +70,7 @@ def take(tx: Transaction, queue: str, limit: int, now: int, lease_until: int) ->
 
 def _release_lapsed(tx: Transaction, queue: str, now: int) -> None:
     """Make messages ready at their old place when their lease is over."""
-    lapsed = "queue = ? AND state = 1 AND due_at <= ?"
+    lapsed = f"{_DUE} AND state = 1"
     given_up = tx.execute(
         f"SELECT id, delivery FROM message WHERE {lapsed} AND lost + 1 >= ?",
         (queue, now, DELIVERY_SAFETY_NET),
@@ -79,7 +83,7 @@ def _release_lapsed(tx: Transaction, queue: str, now: int) -> None:
 def _release_delayed(tx: Transaction, queue: str, now: int) -> None:
     """Make messages ready, behind those that are, when their delay is over."""
     due = tx.execute(
-        "SELECT id FROM message WHERE queue = ? AND state = 2 AND due_at <= ? ORDER BY due_at, id",
+        f"SELECT id FROM message WHERE {_DUE} AND state = 2 ORDER BY due_at, id",
         (queue, now),
     ).fetchall()
     for (message,) in due:
@@ -103,7 +107,7 @@ def ack(tx: Transaction, tag: Tag) -> bool:
 def retry(tx: Transaction, tag: Tag, due_at: int, failure: Failure, now: int) -> bool:
     """Make a held message ready at `due_at`, with one failed attempt more."""
     assignments = f"state = 2, due_at = ?, lost = 0, {_COUNTED}"
-    return _update(tx, tag, assignments, due_at, *_counted(failure, now))
+    return _update(tx, tag, assignments, due_at, *astuple(failure), now, now)
 
 
 def defer(tx: Transaction, tag: Tag, due_at: int) -> bool:
@@ -113,7 +117,7 @@ def defer(tx: Transaction, tag: Tag, due_at: int) -> bool:
 
 def dead_letter(tx: Transaction, tag: Tag, failure: Failure, now: int) -> bool:
     """Make a held message a dead letter."""
-    return _update(tx, tag, f"state = 3, due_at = 0, {_COUNTED}", *_counted(failure, now))
+    return _update(tx, tag, f"state = 3, due_at = 0, {_COUNTED}", *astuple(failure), now, now)
 
 
 def requeue(tx: Transaction, tag: Tag, *, lost: bool = False) -> bool:
@@ -151,10 +155,3 @@ def _update(tx: Transaction, tag: Tag, assignments: str, *values: object) -> boo
     if row is not None:
         tx.notify(row["queue"])
     return row is not None
-
-
-def _counted(failure: Failure, now: int) -> tuple[object, ...]:
-    """Return the values of `_COUNTED`."""
-    return (
-        failure.error, failure.error_type, failure.traceback, failure.unprocessable, now, now,
-    )  # fmt: skip

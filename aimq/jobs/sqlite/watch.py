@@ -44,7 +44,11 @@ class Watch:
             if not self._thread.is_alive() and not self._closed:
                 self._notifier.look(self._read_changes)
                 self._thread.start()
-        return lambda: self._listeners.pop(key, None) and None
+
+        def remove() -> None:
+            self._listeners.pop(key, None)
+
+        return remove
 
     def close(self) -> None:
         """End the thread. Idempotent."""

@@ -4,7 +4,7 @@ import pytest
 from pika import exceptions
 
 from aimq.broker.rabbitmq import RabbitBroker
-from aimq.broker.rabbitmq.error_mapping import explain
+from aimq.broker.rabbitmq.error_mapping import unavailable
 from aimq.broker.rabbitmq.parameters import address_of, connection_parameters
 from aimq.broker.rabbitmq.queues import queue_specs
 from aimq.broker.topology import EXCHANGE, WORK_QUEUES, nearest_delay
@@ -107,7 +107,7 @@ def test_a_retry_queue_keeps_the_routing_key_and_waits_as_long_as_its_name_says(
 
 
 def test_an_unforeseen_reason_is_told_in_one_line():
-    assert explain(RuntimeError("odd\nthing"), "h:1/") == "RabbitMQ at h:1/: odd thing"
-    assert explain(exceptions.StreamLostError("x"), "h:1/") == "RabbitMQ at h:1/: x"
+    assert str(unavailable(RuntimeError("odd\nthing"), "h:1/")) == "RabbitMQ at h:1/: odd thing"
+    assert str(unavailable(exceptions.StreamLostError("x"), "h:1/")) == "RabbitMQ at h:1/: x"
     closed = exceptions.ConnectionClosedByBroker(320, "CONNECTION_FORCED - maintenance")
-    assert explain(closed, "h:1/") == "RabbitMQ at h:1/: maintenance"
+    assert str(unavailable(closed, "h:1/")) == "RabbitMQ at h:1/: maintenance"

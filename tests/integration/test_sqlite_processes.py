@@ -1,4 +1,4 @@
-"""The embedded adapters between processes: waking, leases, claims."""
+"""The SQLite adapters between processes: waking, leases, claims."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What the embedded adapters say and do when their file cannot be used."""
+"""What the SQLite adapters say and do when their file cannot be used."""
 
 import queue
 import sqlite3
