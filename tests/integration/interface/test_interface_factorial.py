@@ -139,7 +139,6 @@ class TestUpdate:
     async def test_a_late_report_changes_nothing(self, door, store, end):
         id_ = await ask(door)
         await door.context.writer.close()
-        await door.context.publisher.close()
         if end is Status.CANCELLED:
             store.cancel(id_)
         else:
