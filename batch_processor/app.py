@@ -30,7 +30,7 @@ from aimq.jobs.port import JobStore
 from aimq.messages import Kind
 from aimq.ml_client.blocking import MlClient
 from aimq.settings import Settings
-from aimq.workbook import WorkbookReader
+from aimq.workbook.reader import WorkbookReader
 from batch_processor.claiming import Claims
 from batch_processor.consumers import Consumers, consumer_configs
 from batch_processor.context import ConsumerContext

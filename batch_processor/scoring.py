@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from aimq.errors import MlUnavailable
 from aimq.ml_client.blocking import ScoredTable
 from aimq.schema import Columns, Schema, match_columns, read_columns
-from aimq.workbook import Sheet, check_columns
+from aimq.workbook.columns import check_columns
+from aimq.workbook.sheet import Sheet
 
 #: Longest text of the ``error`` column, in characters.
 MAX_ERROR: Final = 1_000

@@ -121,7 +121,6 @@ def _lifespan(context: Context) -> Any:  # noqa: ANN401 # Starlette names no typ
             await asyncio.gather(*running, return_exceptions=True)
             context.events.stop()
             await context.writer.close()
-            await context.publisher.close()
             context.ml.close()
             context.close()
             await asyncio.sleep(0)  # transports end in the loop's next round

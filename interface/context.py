@@ -11,7 +11,7 @@ from aimq.http.threads import ThreadPool
 from aimq.jobs.port import JobStore
 from aimq.ml_client.relay import MlRelay
 from aimq.settings import Settings
-from aimq.workbook import WorkbookReader
+from aimq.workbook.reader import WorkbookReader
 from interface.callback_urls import CallbackUrls
 from interface.job_events import JobEvents
 from interface.job_publisher import JobPublisher

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query
@@ -94,13 +94,7 @@ def _unknown() -> NotFound:
 
 def _replay_all(context: Context, queues: Iterable[str], limit: int) -> list[str]:
     letters = _list(context, queues, limit)[:limit]
-    return list(_replayed(context, letters))
-
-
-def _replayed(context: Context, letters: list[DeadMessage]) -> Iterator[str]:
-    for letter in letters:
-        if _replay(context, letter):
-            yield letter.id
+    return [letter.id for letter in letters if _replay(context, letter)]
 
 
 def _replay(context: Context, letter: DeadMessage) -> bool:

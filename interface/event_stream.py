@@ -12,7 +12,7 @@ from aimq.errors import AimqError
 from aimq.http.credentials import PROTOCOL
 from aimq.http.guard import refuse
 from aimq.jobs.job import Job
-from interface.job_events import JobEvents, JobState, Mailbox, Render
+from interface.job_events import JobEvents, Mailbox
 from interface.responses import with_retry_after
 
 _CLOSE: Final = {"type": "websocket.close", "code": 1000}
@@ -21,20 +21,24 @@ _CLOSE: Final = {"type": "websocket.close", "code": 1000}
 class EventStream:
     """The ASGI application of a WebSocket route. Belongs to one event loop.
 
-    It sends ASGI messages itself, so that a state is encoded once for all its watchers. The path
+    It sends ASGI messages itself: one that is encoded once goes to all watchers of a job. The path
     has the parameter ``job_id``.
 
     Args:
         find: returns a job; the socket is refused with the error it raises.
-        render: returns what is sent of a job.
+        render: returns what is sent of a job, as JSON.
     """
 
     def __init__(
-        self, events: JobEvents, find: Callable[[str], Awaitable[Job]], render: Render
+        self,
+        events: JobEvents,
+        find: Callable[[str], Awaitable[Job]],
+        render: Callable[[Job], bytes],
     ) -> None:
         self._events = events
         self._find = find
         self._render = render
+        self._last: tuple[Job | None, dict[str, str]] = (None, {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket until a final state, or until the reader or the service leaves."""
@@ -50,21 +54,27 @@ class EventStream:
             await send({"type": "websocket.accept", "subprotocol": PROTOCOL if named else None})
             leaving = asyncio.create_task(_notice_leaving(receive, mailbox))
             try:
-                await self._send_states(send, JobState(job), mailbox)
+                await self._send_states(send, job, mailbox)
             except OSError:
                 return  # the reader vanished
             finally:
                 leaving.cancel()
 
-    async def _send_states(self, send: Send, first: JobState, mailbox: Mailbox) -> None:
-        state: JobState | None = first
-        while state is not None:
-            await send(state.message(self._render))
-            if state.job.final:
+    async def _send_states(self, send: Send, first: Job, mailbox: Mailbox) -> None:
+        job: Job | None = first
+        while job is not None:
+            await send(self._message(job))
+            if job.final:
                 await asyncio.sleep(0)  # the other watchers of the job get its message first
                 await send(_CLOSE)
                 return
-            state = await mailbox.take()
+            job = await mailbox.take()
+
+    def _message(self, job: Job) -> dict[str, str]:
+        """Return the ASGI message that sends a job. Its watchers ask one after the other."""
+        if self._last[0] is not job:
+            self._last = job, {"type": "websocket.send", "text": self._render(job).decode()}
+        return self._last[1]
 
 
 async def _notice_leaving(receive: Receive, mailbox: Mailbox) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 from fastapi import APIRouter, Request
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aimq.errors import Conflict, FieldError, Invalid, NotFound, Unauthorized
 from aimq.factorial import preview
-from aimq.files.keys import digits_key
+from aimq.files.keys import new_result_key
 from aimq.http.bodies import read_body
 from aimq.http.credentials import Caller
 from aimq.http.guard import caller_of
@@ -87,35 +87,29 @@ async def _read(context: Context, request: Request) -> FactorialReport:
     try:
         report = FactorialReport.model_validate_json(body)
     except ValidationError as exc:
-        raise _invalid([_field_error(error) for error in exc.errors(include_url=False)]) from None
-    missing = "output" if report.status == "done" else "error"
-    if not getattr(report, missing):
-        raise _invalid([FieldError(field=missing, message=f"is needed: it is {report.status}")])
+        first = exc.errors()[0]
+        raise _invalid(".".join(map(str, first["loc"])) or "body", first["msg"]) from None
+    needed = "output" if report.status == "done" else "error"
+    if not getattr(report, needed):
+        raise _invalid(needed, f"is needed: the status is {report.status}")
     return report
 
 
-def _field_error(error: Any) -> FieldError:  # noqa: ANN401 # pydantic's own dictionary
-    return FieldError(field=".".join(map(str, error["loc"])) or "body", message=error["msg"][:200])
-
-
-def _invalid(errors: list[FieldError]) -> Invalid:
-    told = "; ".join(f"{error['field']}: {error['message']}" for error in errors)
+def _invalid(field: str, message: str) -> Invalid:
     return Invalid(
-        f'The report is wrong: {told}. Send {{id, output}} or {{id, status: "failed", error}}.',
-        errors=errors,
+        f"The report is wrong: {field}: {message[:200]}. Send {{id, output}} or "
+        '{id, status: "failed", error}.',
+        errors=[FieldError(field=field, message=message[:200])],
     )
 
 
 def _store(context: Context, job: Job, report: FactorialReport) -> None:
     """End the job as a worker of ours does: claim, file, outcome. Blocks."""
     claim = _claim(context, job)
-    done = report.status == "done"
-    outcome = Outcome(
-        claim=claim,
-        status=Status(report.status),
-        error=None if done else report.error,
-        result=_result(context, job.job_id, report.output) if done else b"",
-    )
+    if report.status == "done":
+        outcome = _done(context, claim, report.output)
+    else:
+        outcome = Outcome(claim=claim, status=Status.FAILED, error=report.error)
     if context.store.settle([outcome]) != [True]:
         raise Conflict("Nothing was changed: the factorial was cancelled meanwhile.")
 
@@ -126,17 +120,18 @@ def _claim(context: Context, job: Job) -> Claim:
         return claim
     if claim.reason is Refusal.UNKNOWN:
         raise NotFound("The factorial has been deleted.")
-    raise Conflict(
-        "Nothing was changed: the factorial is finished or cancelled already."
-        if claim.reason is Refusal.FINAL
-        else "Nothing was changed: another worker is at it."
-    )
+    why = "finished or cancelled" if claim.reason is Refusal.FINAL else "held by another worker"
+    raise Conflict(f"Nothing was changed: the factorial is {why}.")
 
 
-def _result(context: Context, job_id: str, text: str) -> bytes:
+def _done(context: Context, claim: Claim, text: str) -> Outcome:
     result: dict[str, object] = {"digits": len(text), "preview": preview(text)}
+    key = ""
     if len(text) <= _INLINE:
         result["output"] = text
     else:
-        context.files.put(digits_key(job_id), io.BytesIO(text.encode("ascii")))
-    return msgspec.json.encode(result)
+        key = new_result_key(claim)
+        context.files.put(key, io.BytesIO(text.encode("ascii")))
+    return Outcome(
+        claim=claim, status=Status.DONE, result=msgspec.json.encode(result), result_key=key
+    )

@@ -15,37 +15,19 @@ from aimq.jobs.port import JobStore
 from aimq.messages import Kind
 from interface.metrics import Metrics
 
-#: Returns what is sent of a job, as JSON.
-Render = Callable[[Job], bytes]
-
-
-class JobState:
-    """A job as its watchers get it: encoded once, however many they are."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self._messages: dict[Render, dict[str, object]] = {}
-
-    def message(self, render: Render) -> dict[str, object]:
-        """Return the ASGI message that sends the job, one for all who render it alike."""
-        if render not in self._messages:
-            text = render(self.job).decode()
-            self._messages[render] = {"type": "websocket.send", "text": text}
-        return self._messages[render]
-
 
 class Mailbox:
-    """The latest state of a job that its watcher has not seen yet: one, however slow the reader."""
+    """The latest state of a job that its watcher has not seen: one, however slow the reader is."""
 
     def __init__(self) -> None:
-        self._latest: JobState | None = None
+        self._latest: Job | None = None
         self._arrived = asyncio.Event()
         self._closed = False
 
-    def put(self, state: JobState) -> None:
+    def put(self, job: Job) -> None:
         """Replace what is there, unless that is final."""
-        if self._latest is None or not self._latest.job.final:
-            self._latest = state
+        if self._latest is None or not self._latest.final:
+            self._latest = job
             self._arrived.set()
 
     def close(self) -> None:
@@ -53,12 +35,12 @@ class Mailbox:
         self._closed = True
         self._arrived.set()
 
-    async def take(self) -> JobState | None:
+    async def take(self) -> Job | None:
         """Return the next state, waiting for it; None once closed."""
         await self._arrived.wait()
         self._arrived.clear()
-        state, self._latest = self._latest, None
-        return None if self._closed else state
+        job, self._latest = self._latest, None
+        return None if self._closed else job
 
 
 class JobEvents:
@@ -122,9 +104,8 @@ class JobEvents:
         self._put(job)
 
     def _put(self, job: Job) -> None:
-        state = JobState(job)
         for mailbox in self._watchers.get(job.job_id, ()):
-            mailbox.put(state)
+            mailbox.put(job)
 
     @contextmanager
     def watch(self, job_id: str) -> Iterator[Mailbox]:

@@ -19,9 +19,6 @@ from aimq.jobs.port import JobStore
 from aimq.messages import Message
 from interface.metrics import Metrics
 
-#: Delay before confirmed messages are marked, in seconds: many are marked in one call, and after
-#: their worker has claimed the job.
-_MARK_SECONDS: Final = 0.2
 #: Longest wait for the broker's confirm, in seconds; then the message is the sweep's.
 CONFIRM_SECONDS: Final = 2.0
 
@@ -29,11 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 class JobPublisher:
-    """Publishes messages of stored jobs. Belongs to one event loop.
+    """Publishes messages of stored jobs, and marks what is confirmed. Belongs to one event loop.
 
-    A job whose message is confirmed is marked in the store, in the background. A process that
-    dies before that leaves the job to the sweep, which publishes a second message; the job's claim
-    makes that harmless.
+    A process that dies in between leaves the job to the sweep, which publishes a second message;
+    the job's claim makes that harmless.
     """
 
     def __init__(
@@ -43,9 +39,6 @@ class JobPublisher:
         self._store = store
         self._threads = threads
         self._metrics = metrics
-        self._confirmed: list[str] = []
-        self._marking: asyncio.Task[None] | None = None
-        self._closing = asyncio.Event()
 
     async def publish(self, jobs: Sequence[Job], seconds: float = CONFIRM_SECONDS) -> int:
         """Publish, wait at most `seconds` for the confirms, and return how many came. Never fails:
@@ -58,34 +51,20 @@ class JobPublisher:
         confirmed = [id_ for id_, future in sent.items() if _succeeded(future)]
         self._metrics.published.inc(len(confirmed))
         self._metrics.unconfirmed.inc(len(sent) - len(confirmed))
-        self._mark(confirmed)
+        await self._mark(confirmed)
         return len(confirmed)
 
     def _send(self, job: Job) -> Future[None]:
         message = Message(job_id=job.job_id, kind=job.kind, traceparent=job.traceparent)
         return self._broker.publish(queue_of(job.kind), message)
 
-    def _mark(self, confirmed: list[str]) -> None:
-        self._confirmed.extend(confirmed)
-        if self._confirmed and (self._marking is None or self._marking.done()):
-            self._marking = asyncio.create_task(self._mark_all())
-
-    async def _mark_all(self) -> None:
-        while self._confirmed:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_MARK_SECONDS):
-                    await self._closing.wait()
-            taken, self._confirmed = self._confirmed, []
-            try:
-                await self._threads.run(self._store.mark_published, taken)
-            except (StoreUnavailable, Overloaded) as exc:
-                logger.warning("%d messages will be sent again: %s", len(taken), exc.detail)
-
-    async def close(self) -> None:
-        """Mark what is confirmed, and wait for that."""
-        self._closing.set()
-        if self._marking is not None:
-            await self._marking
+    async def _mark(self, job_ids: list[str]) -> None:
+        if not job_ids:
+            return
+        try:
+            await self._threads.run(self._store.mark_published, job_ids)
+        except (StoreUnavailable, Overloaded) as exc:
+            logger.warning("%d messages will be sent again: %s", len(job_ids), exc.detail)
 
 
 async def _all_done(futures: Collection[Future[None]]) -> None:

@@ -5,11 +5,13 @@ The service that knows the model checks the record.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 
 from aimq import telemetry
 from aimq.errors import AimqError, Disconnected, Invalid
@@ -38,9 +40,20 @@ _PASSED_ON: Final = frozenset(
 )
 
 
+class DirectRoute(APIRoute):
+    """A route whose function gets the request and returns the response, with nothing in between.
+
+    Resolving dependencies would take a third of the interface's time for a prediction.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Called by the framework, once."""
+        return self.endpoint
+
+
 def router(context: Context) -> APIRouter:
     """Return the route."""
-    routes = APIRouter(tags=["predictions"])
+    routes = APIRouter(tags=["predictions"], route_class=DirectRoute)
 
     @routes.post(
         "/predict",

@@ -18,47 +18,34 @@ _UP: Final = "up"
 
 
 def routes(context: Context) -> list[Route]:
-    """Return the probes and ``/metrics``."""
-    readiness = Readiness(context)
-    return probes.routes(
-        {"interface": readiness.check},
-        context.metrics.registry,
-        reported=lambda: readiness.parts,
-    )
+    """Return the probes and ``/metrics``.
 
-
-class Readiness:
-    """Asks what the interface depends on. Belongs to one event loop.
-
-    The interface is ready while it can do one of its two works: single predictions need the ML
-    service; uploads and tasks need the store and the files.
-
-    Attributes:
-        parts: ``up`` or what is wrong, by name, as of the last check.
+    The interface is ready while it can serve predictions, which need the ML service, or uploads
+    and tasks, which need the store and the files. The answer says what is wrong with each part.
     """
+    parts: dict[str, str] = {}
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self.parts: dict[str, str] = {}
-
-    async def check(self) -> None:
-        """Ask all parts. Raises `TransientError` when neither work can be done."""
-        context = self._context
+    async def check() -> None:
         store, files = await asyncio.gather(
-            self._ask(context.store.check), self._ask(context.files.check)
+            _ask(context, context.store.check), _ask(context, context.files.check)
         )
         ml_service = context.schema.problem or _UP
         broker = context.queues.problem or _UP
-        self.parts = {"store": store, "files": files, "broker": broker, "ml_service": ml_service}
+        parts.update(store=store, files=files, broker=broker, ml_service=ml_service)
         if ml_service != _UP and not store == files == _UP:
-            raise TransientError("Neither the ML service nor the store and its files are usable.")
+            raise TransientError("Neither predictions nor uploads can be served.")
 
-    async def _ask(self, check: Callable[[], None]) -> str:
-        try:
-            async with asyncio.timeout(_SECONDS):
-                await self._context.threads.run(check)
-        except TimeoutError:
-            return f"no answer in {_SECONDS:g} s"
-        except AimqError as exc:
-            return exc.detail
-        return _UP
+    return probes.routes(
+        {"interface": check}, context.metrics.registry, reported=lambda: dict(parts)
+    )
+
+
+async def _ask(context: Context, check: Callable[[], None]) -> str:
+    try:
+        async with asyncio.timeout(_SECONDS):
+            await context.threads.run(check)
+    except TimeoutError:
+        return f"no answer in {_SECONDS:g} s"
+    except AimqError as exc:
+        return exc.detail
+    return _UP

@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from python_multipart.exceptions import FormParserError
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
@@ -19,7 +19,7 @@ from aimq.errors import AimqError, ClientError, FilesUnavailable, StoreUnavailab
 from aimq.files.keys import upload_key
 from aimq.jobs.job import Job
 from aimq.messages import Kind
-from aimq.workbook import check_columns
+from aimq.workbook.columns import check_columns
 from interface.context import Context
 from interface.filenames import display_name
 from interface.metrics import counted
@@ -53,18 +53,6 @@ class _Stopped(MultiPartException):
     def __init__(self, error: AimqError) -> None:
         super().__init__(error.detail)
         self.error = error
-
-
-class _FormParser(MultiPartParser):
-    """Closes its temporary files whatever goes wrong, not only with errors of its own."""
-
-    async def parse(self) -> FormData:
-        try:
-            return await super().parse()
-        except BaseException:
-            for file in self._files_to_close_on_error:
-                file.close()
-            raise
 
 
 class UploadAccepted(BaseModel):
@@ -158,7 +146,7 @@ async def _receive(request: Request, bound: int) -> UploadFile:
         raise too_large
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise ClientError(_NO_FILE)
-    parser = _FormParser(
+    parser = MultiPartParser(
         request.headers,
         _bounded(request, bound + _FORM_OVERHEAD, too_large),
         max_files=1,

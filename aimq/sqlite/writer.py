@@ -73,6 +73,8 @@ class Write:
     def fail(self, exc: Exception, path: Path) -> None:
         """Resolve the future after an error met with the database at `path`."""
         error = map_error(exc, path, self.unavailable)
+        if error is not exc:
+            error.__cause__ = exc
         if self.on_outage is not None and isinstance(error, TransientError):
             self.future.set_result(self.on_outage)
         else:

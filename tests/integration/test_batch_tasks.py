@@ -22,7 +22,7 @@ from aimq.messages import Kind, Message
 from aimq.ml_client.blocking import MlClient
 from aimq.settings import load_settings
 from aimq.webhooks.signature import is_genuine
-from aimq.workbook import WorkbookReader
+from aimq.workbook.reader import WorkbookReader
 from batch_processor.app import consumer_context
 from batch_processor.consumers import Consumers, consumer_configs
 from batch_processor.factorials import FactorialHandler
@@ -250,7 +250,7 @@ def test_factorials_are_exact_and_long_ones_lie_in_files(make):
     one, other = plant.finished(short, long_)
     assert json.loads(one.result) == {"digits": 7, "preview": "3628800", "output": "3628800"}
     assert "output" not in json.loads(other.result)
-    with plant.files.open(f"results/{long_}.txt") as file:
+    with plant.files.open(other.result_key) as file:
         assert file.read().decode() == digits(factorial(25_000))
 
 

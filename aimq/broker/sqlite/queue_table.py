@@ -26,6 +26,8 @@ _LOST: Final = Failure(
     error="Every worker that took this message died; it was given up so that the others go on.",
     error_type="WorkerDied",
 )
+#: As the index ``message_due`` says it: SQLite does not derive it from ``state = 1``.
+_DUE: Final = "queue = ? AND due_at <= ? AND state IN (1, 2)"
 #: Filled by the fields of a `Failure`, and the time twice.
 _COUNTED: Final = (
     "attempts = attempts + 1, error = ?, error_type = ?, traceback = ?, unprocessable = ?,"
@@ -68,7 +70,7 @@ def take(tx: Transaction, queue: str, limit: int, now: int, lease_until: int) ->
 
 def _release_lapsed(tx: Transaction, queue: str, now: int) -> None:
     """Make messages ready at their old place when their lease is over."""
-    lapsed = "queue = ? AND state = 1 AND due_at <= ?"
+    lapsed = f"{_DUE} AND state = 1"
     given_up = tx.execute(
         f"SELECT id, delivery FROM message WHERE {lapsed} AND lost + 1 >= ?",
         (queue, now, DELIVERY_SAFETY_NET),
@@ -81,7 +83,7 @@ def _release_lapsed(tx: Transaction, queue: str, now: int) -> None:
 def _release_delayed(tx: Transaction, queue: str, now: int) -> None:
     """Make messages ready, behind those that are, when their delay is over."""
     due = tx.execute(
-        "SELECT id FROM message WHERE queue = ? AND state = 2 AND due_at <= ? ORDER BY due_at, id",
+        f"SELECT id FROM message WHERE {_DUE} AND state = 2 ORDER BY due_at, id",
         (queue, now),
     ).fetchall()
     for (message,) in due:

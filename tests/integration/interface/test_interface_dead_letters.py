@@ -32,7 +32,6 @@ def taken(broker):
 
 async def dead_job(door, broker, store):
     job_id = (await upload(door)).json()["job_id"]
-    await door.context.publisher.close()
     settle(store, job_id, "failed", error=FAILURE.error)
     await asyncio.to_thread(bury, broker)
     return job_id

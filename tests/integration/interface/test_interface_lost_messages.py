@@ -29,9 +29,7 @@ def purge(broker):
 
 
 async def queued_job(door):
-    job_id = (await upload(door)).json()["job_id"]
-    await door.context.publisher.close()
-    return job_id
+    return (await upload(door)).json()["job_id"]
 
 
 async def sweep(door):

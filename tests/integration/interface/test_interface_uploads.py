@@ -41,7 +41,6 @@ async def test_an_upload_is_stored_recorded_and_queued(door, broker, store, file
     (message,) = await asyncio.to_thread(received, broker)
     assert message.job_id == job_id
     assert message.traceparent == job.traceparent
-    await door.context.publisher.close()
     assert store.get(job_id).published
 
 
@@ -157,7 +156,6 @@ async def test_an_upload_is_accepted_while_the_broker_is_down_and_published_late
 
     monkeypatch.setattr("interface.sweep._SETTLED_SECONDS", 0.0)
     await sweep(door.context)
-    await door.context.publisher.close()
     assert store.get(job_id).published
     assert [message.job_id for message in await asyncio.to_thread(received, broker)] == [job_id]
 

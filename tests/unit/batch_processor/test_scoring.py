@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from aimq.errors import MlUnavailable, WorkbookError
 from aimq.ml_client.blocking import ScoredTable
 from aimq.schema import load_schema
-from aimq.workbook import Sheet
+from aimq.workbook.sheet import Sheet
 from batch_processor.scoring import MAX_ERROR, Progress, score
 from etl.generate import generate
 from tests.ml_stand_in import SCHEMA_FILE, prices

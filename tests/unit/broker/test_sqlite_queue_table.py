@@ -3,7 +3,7 @@
 import pytest
 
 from aimq.broker.port import Failure
-from aimq.broker.sqlite import queue_table
+from aimq.broker.sqlite import dead_letters, queue_table
 from aimq.errors import BrokerUnavailable
 from aimq.sqlite.database import Database
 
@@ -146,3 +146,30 @@ def test_a_retry_forgives_earlier_deaths(database, put, take, monkeypatch):
     (delivery,) = take(now=LEASE)
 
     assert not delivery.redelivered
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda tx: queue_table.take(tx, "q", 10, now=500, lease_until=600),
+        lambda tx: queue_table.next_ready(tx, "q"),
+        lambda tx: queue_table.counts(tx, "q", now=500),
+        lambda tx: dead_letters.oldest(tx, "q", limit=10),
+        lambda tx: queue_table.ack(tx, (1, 1)),
+    ],
+)
+def test_no_step_reads_the_whole_table(database, put, take, step):
+    put("held", "ready")
+    take(now=0, limit=1)
+
+    def plans(tx):
+        connection, statements = tx.execute.__self__, []
+        connection.set_trace_callback(statements.append)
+        step(tx)
+        connection.set_trace_callback(None)
+        return [row["detail"] for s in statements for row in tx.execute(f"EXPLAIN QUERY PLAN {s}")]
+
+    details = database.write(plans)
+
+    assert any("message" in detail for detail in details)
+    assert [detail for detail in details if detail.startswith("SCAN message")] == []
