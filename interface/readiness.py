@@ -21,7 +21,7 @@ def routes(context: Context) -> list[Route]:
     """Return the probes and ``/metrics``.
 
     The interface is ready while it can serve predictions, which need the ML service, or uploads
-    and tasks, which need the store and the files. The answer says of each part ``up`` or what is wrong.
+    and tasks, which need the store and the files. The answer says what is wrong with each part.
     """
     parts: dict[str, str] = {}
 
