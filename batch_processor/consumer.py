@@ -59,6 +59,7 @@ class Consumer:
         self, subscription: Subscription, config: ConsumerConfig, context: ConsumerContext
     ) -> None:
         self._subscription, self._config, self._context = subscription, config, context
+        # Isolated work neither waits for other work nor keeps it waiting.
         self._lock = ReadWriteLock() if config.isolated else context.lock
         self._outcomes = Outcomes(context.store, self._stored)
         self._stopping = threading.Event()
@@ -96,7 +97,7 @@ class Consumer:
             works = self._claim(received)
             crashed = [work for work in works if self._crashes(work)]
             if len(works) > 1:
-                self._release(crashed)
+                self._release(crashed)  # a thread that waits for the lock holds no claim
             self._work([work for work in works if work not in crashed])
         if len(works) == 1 and crashed and self._work_at_once(crashed):
             return
@@ -124,6 +125,7 @@ class Consumer:
         if self._stopping.is_set():
             for delivery, _ in received:
                 self._settle(delivery, Requeue())
+        if self._stopping.is_set() or not received:
             return []
         works: list[Work] = []
         with self._deferred_without_store([delivery for delivery, _ in received]):

@@ -23,6 +23,7 @@ from typing import Final
 import httpx
 import msgspec
 
+from aimq.backoff import parse_retry_after
 from aimq.errors import ClientError, Gone, WebhookFailed
 from aimq.jobs.answer import answer
 from aimq.jobs.job import Job
@@ -154,9 +155,8 @@ def _check_answer(response: httpx.Response) -> None:
         raise Gone("The receiver wants no more webhooks at this URL (410).")
     if status in _REDIRECT:
         raise WebhookFailed(f"The receiver redirects ({status}), which is not followed.")
-    given = response.headers.get("retry-after", "")
-    seconds = float(given) if given.isdecimal() and len(given) < 6 else None  # noqa: PLR2004 # a day
+    retry_after = parse_retry_after(response.headers.get("Retry-After", ""))
     raise WebhookFailed(
         f"The receiver answers {status}.",
-        retry_after=seconds if status in _RETRY_LATER else None,
+        retry_after=retry_after if status in _RETRY_LATER else None,
     )

@@ -19,24 +19,25 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aimq import errors
+from aimq.backoff import parse_retry_after
 from aimq.errors import AimqError, FieldError, MlUnavailable, TimedOut
 from aimq.schema.model import Schema, parse_schema
 from aimq.settings import Settings
 
 ARROW: Final = "application/vnd.apache.arrow.stream"
 
-_ERRORS: Final[dict[int, type[AimqError]]] = {
-    400: errors.ClientError,
-    401: errors.Unauthorized,
-    403: errors.Unauthorized,
-    404: errors.NotFound,
-    413: errors.TooLarge,
-    415: errors.UnsupportedMedia,
-    422: errors.Invalid,
-    429: errors.RateLimited,
-    503: errors.Overloaded,
-    504: errors.TimedOut,
-}
+_REFUSALS: Final[tuple[type[AimqError], ...]] = (
+    errors.ClientError,
+    errors.Unauthorized,
+    errors.NotFound,
+    errors.TooLarge,
+    errors.UnsupportedMedia,
+    errors.Invalid,
+    errors.RateLimited,
+    errors.Overloaded,
+    errors.TimedOut,
+)
+_ERRORS: Final = {kind.status: kind for kind in _REFUSALS} | {403: errors.Unauthorized}
 #: What reading an answer raises that is not of the form agreed on.
 _MALFORMED: Final = (pa.ArrowException, msgspec.MsgspecError, ValueError, LookupError, TypeError)
 
@@ -157,27 +158,16 @@ def _scored(table: pa.Table) -> ScoredTable:
 
 
 def _error(answer: httpx.Response) -> AimqError:
-    """Return the error of a refusal."""
-    detail, fields = _problem(answer)
-    kind = _ERRORS.get(answer.status_code)
-    if kind is None:
-        return MlUnavailable(f"The ML service answered {answer.status_code}: {detail}")
-    return kind(detail, errors=fields, retry_after=_retry_after(answer))
-
-
-def _problem(answer: httpx.Response) -> tuple[str, list[FieldError]]:
-    """Return detail and errors of a problem document, or what there is instead."""
+    """Return the error of a refusal: that of its problem document, or what there is instead."""
+    status = answer.status_code
+    fields: list[FieldError] = []
     try:
         body = msgspec.json.decode(answer.content)
-        return str(body["detail"]), list(body.get("errors", []))
+        detail, fields = str(body["detail"]), list(body.get("errors", []))
     except (*_MALFORMED, AttributeError):
-        return f"The ML service answered {answer.status_code} {answer.reason_phrase}.", []
-
-
-def _retry_after(answer: httpx.Response) -> float | None:
-    """Return the seconds of ``Retry-After``, None in any other form of it."""
-    try:
-        seconds = float(answer.headers.get("Retry-After", ""))
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
+        detail = f"The ML service answered {status} {answer.reason_phrase}."
+    kind = _ERRORS.get(status)
+    if kind is None:
+        return MlUnavailable(f"The ML service answered {status}: {detail}")
+    retry_after = parse_retry_after(answer.headers.get("Retry-After", ""))
+    return kind(detail, errors=fields, retry_after=retry_after)

@@ -68,7 +68,7 @@ async def _reading(channel: Channel, queue: str) -> AsyncIterator[_Reader]:
     finally:
         if channel.raw.is_open:
             reader.put_back()
-            await channel.call(channel.raw.queue_delete, lock)
+            channel.raw.queue_delete(lock)
 
 
 class _Reader:
