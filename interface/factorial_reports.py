@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aimq.errors import Conflict, FieldError, Invalid, NotFound, Unauthorized
 from aimq.factorial import preview
-from aimq.files.keys import digits_key
+from aimq.files.keys import new_result_key
 from aimq.http.bodies import read_body
 from aimq.http.credentials import Caller
 from aimq.http.guard import caller_of
@@ -107,8 +107,7 @@ def _store(context: Context, job: Job, report: FactorialReport) -> None:
     """End the job as a worker of ours does: claim, file, outcome. Blocks."""
     claim = _claim(context, job)
     if report.status == "done":
-        result = _result(context, job.job_id, report.output)
-        outcome = Outcome(claim=claim, status=Status.DONE, result=result)
+        outcome = _done(context, claim, report.output)
     else:
         outcome = Outcome(claim=claim, status=Status.FAILED, error=report.error)
     if context.store.settle([outcome]) != [True]:
@@ -125,10 +124,14 @@ def _claim(context: Context, job: Job) -> Claim:
     raise Conflict(f"Nothing was changed: the factorial is {why}.")
 
 
-def _result(context: Context, job_id: str, text: str) -> bytes:
+def _done(context: Context, claim: Claim, text: str) -> Outcome:
     result: dict[str, object] = {"digits": len(text), "preview": preview(text)}
+    key = ""
     if len(text) <= _INLINE:
         result["output"] = text
     else:
-        context.files.put(digits_key(job_id), io.BytesIO(text.encode("ascii")))
-    return msgspec.json.encode(result)
+        key = new_result_key(claim)
+        context.files.put(key, io.BytesIO(text.encode("ascii")))
+    return Outcome(
+        claim=claim, status=Status.DONE, result=msgspec.json.encode(result), result_key=key
+    )
