@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import socket
-import sys
 import tempfile
 import traceback
 from itertools import chain
@@ -27,13 +25,10 @@ from aimq.errors import (
 )
 from aimq.workbook import limits
 from aimq.workbook.cells import SheetCells, header_text, write_columns
-from aimq.workbook.package import MIB, Package, SheetParts
+from aimq.workbook.package import Package, SheetParts
 from aimq.workbook.plain_copy import copy_beginning, copy_sheet
 from aimq.workbook.pool import TOO_MUCH
 
-#: A child that once took more memory than this is not used again, in bytes.
-_WORN: Final = 512 * MIB
-_RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 _MAX_REQUEST: Final = 4096
 #: Longest header cell that is passed on, in characters.
 _MAX_HEADER: Final = 40_000
@@ -51,8 +46,7 @@ def main() -> None:
             with os.fdopen(descriptors[0], "rb") as file, os.fdopen(descriptors[1], "wb") as target:
                 answer = _answer(json.loads(line), file, target)
             limits.limit(limits.HEADER_MEMORY, seconds=0)
-            used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
-            parent.sendall(json.dumps(answer | {"worn": used > _WORN}).encode() + b"\n")
+            parent.sendall(json.dumps(answer | {"worn": limits.worn()}).encode() + b"\n")
 
 
 def _answer(request: dict[str, Any], file: BinaryIO, target: BinaryIO) -> dict[str, Any]:

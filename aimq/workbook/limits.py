@@ -20,6 +20,8 @@ _MEMORY: Final = 512 * MIB
 _MEMORY_FACTOR: Final = 8
 _SECONDS: Final = 10.0
 _SECONDS_PER_MIB: Final = 0.25
+#: Resident memory above which a process is not kept.
+_WORN: Final = 256 * MIB
 #: For the first rows alone.
 HEADER_MEMORY: Final = 256 * MIB
 HEADER_SECONDS: Final = 1.0
@@ -43,6 +45,17 @@ def limit(memory: int, seconds: float) -> None:
     """
     signal.setitimer(signal.ITIMER_REAL, seconds)
     if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        size, _ = _memory()
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + memory, hard))
+        resource.setrlimit(resource.RLIMIT_AS, (size + memory, hard))
+
+
+def worn() -> bool:
+    """Return true if this process holds on to much memory, so that a new one is better."""
+    return sys.platform == "linux" and _memory()[1] > _WORN
+
+
+def _memory() -> tuple[int, int]:
+    """Return the size of the address space and of what is resident, in bytes."""
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    return int(pages[0]) * resource.getpagesize(), int(pages[1]) * resource.getpagesize()

@@ -24,7 +24,7 @@ MIB: Final = 1 << 20
 #: Largest directory of a zip that is read, in bytes: about 20,000 parts.
 MAX_DIRECTORY: Final = MIB
 #: Largest part that is parsed as a tree, in bytes.
-_MAX_TREE: Final = 16 * MIB
+_MAX_TREE: Final = 4 * MIB
 #: Relationships of the parts that all sheets share.
 _SHARED: Final = {"sharedStrings": STRINGS, "styles": STYLES}
 #: How a damaged or hostile zip shows itself.

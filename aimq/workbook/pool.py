@@ -63,7 +63,7 @@ class ParserPool:
         with self._pool.child(wait) as child:
             answer = child.ask(request, [file.fileno(), target.fileno()])
             if answer["worn"]:
-                child.kill()
+                child.close()
         if "error" in answer:
             raise _error(answer)
         return answer
