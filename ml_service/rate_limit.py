@@ -79,6 +79,7 @@ class RateLimit:
         self.amount = self._item.amount
         self._windows: dict[str, _Window] = {}
         self._shared = shared
+        self._is_alone = False
         self._clock = clock
 
     def scale(self, share: float) -> None:
@@ -136,13 +137,18 @@ class RateLimit:
         """Return the sums by key; none, and the amounts are lost, while the storage is away."""
         assert self._shared is not None  # noqa: S101 # what is shared has a place
         try:
-            return {
+            sums = {
                 key: self._shared.incr(key, self._seconds, amount=amount)
                 for key, amount in amounts.items()
             }
         except self._shared.base_exceptions as exc:
-            logger.warning("rate limits are counted by each replica alone: %s", exc)
+            if not self._is_alone:
+                logger.warning("rate limits are counted by each replica alone: %s", exc)
+            self._is_alone = True
             return {}
+        if sums:
+            self._is_alone = False
+        return sums
 
     async def keep_sharing(self) -> None:
         """Share the counts for ever, if there is a shared storage."""
@@ -200,6 +206,7 @@ def limit_routes(app: FastAPI, settings: Settings, rate: RateLimit) -> Decorator
         storage_options=dict(_SHARED_OPTIONS) if shared else {},
         in_memory_fallback_enabled=shared,
     )
+    logging.getLogger("slowapi").setLevel(logging.ERROR)  # else a line for each refusal
     app.state.limiter = limiter
     app.add_exception_handler(RateLimitExceeded, _answer_exceeded)
     decorator: Decorator = limiter.shared_limit(rate.text, scope="routes", exempt_when=_is_internal)
