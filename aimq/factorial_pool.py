@@ -12,13 +12,13 @@ import io
 import select
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, cast
 
-from aimq.errors import TaskTooLong, WorkerDied
+from aimq.child_pool import ChildPool
+from aimq.errors import Overloaded, TaskTooLong, WorkerDied
 
 #: Time between two calls of `check`, in seconds.
 _CHECK_SECONDS: Final = 0.1
@@ -34,12 +34,8 @@ class FactorialPool:
     """
 
     def __init__(self, count: int, seconds: float) -> None:
-        self._slots = threading.BoundedSemaphore(count)
+        self._pool = ChildPool(_Child, count)
         self._seconds = seconds
-        self._idle: list[_Child] = []
-        self._busy: set[_Child] = set()
-        self._lock = threading.Lock()
-        self._closed = False
 
     def digits(self, no: int, check: Callable[[], object] = bool) -> str:
         """Return the decimal digits of ``no!``. Blocks; waits for a free process.
@@ -52,25 +48,16 @@ class FactorialPool:
             TaskTooLong: it took too long and was stopped.
             WorkerDied: its process died: killed, or out of memory.
         """
-        while not self._slots.acquire(timeout=_CHECK_SECONDS):
-            check()
-        try:
-            with self._child() as child:
+        while True:
+            with suppress(Overloaded), self._pool.child(wait=_CHECK_SECONDS) as child:
                 child.ask(no)
                 self._wait(child, check)
                 return child.answer()
-        finally:
-            self._slots.release()
+            check()
 
     def close(self) -> None:
         """Kill every process; what is being computed ends with `WorkerDied`. Idempotent."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-            for child in self._busy:
-                child.kill()
-        for child in idle:
-            child.close()
+        self._pool.close()
 
     def _wait(self, child: _Child, check: Callable[[], object]) -> None:
         deadline = time.monotonic() + self._seconds
@@ -81,34 +68,6 @@ class FactorialPool:
                     f"The computation took more than {self._seconds:g} s and was stopped. Ask for "
                     "a smaller number."
                 )
-
-    @contextmanager
-    def _child(self) -> Iterator[_Child]:
-        """Lend a process for the length of a ``with`` block; one that fails is not kept."""
-        child = self._take()
-        keep = False
-        try:
-            yield child
-            keep = True
-        finally:
-            with self._lock:
-                self._busy.discard(child)
-                keep = keep and not self._closed
-                if keep:
-                    self._idle.append(child)
-            if not keep:
-                child.close()
-
-    def _take(self) -> _Child:
-        with self._lock:
-            if self._closed:
-                raise WorkerDied("The service is stopping.")
-            child = self._idle.pop() if self._idle else _Child()
-            if not child.alive:  # killed while it was idle
-                child.close()
-                child = _Child()
-            self._busy.add(child)
-            return child
 
 
 class _Child:

@@ -63,10 +63,12 @@ class Ack:
 
     Attributes:
         result: of a task, as JSON bytes.
+        result_key: key of the file with the result, if there is one.
         counts: row counts by field name: rows_total, rows_done, rows_failed.
     """
 
     result: bytes = b""
+    result_key: str = ""
     model_versions: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
 
@@ -178,13 +180,14 @@ def on_rejection(error: MessageRejected) -> DeadLetter:
 def outcome(claim: Claim, disposition: Disposition) -> Outcome:
     """Return what a disposition means for the claimed job."""
     match disposition:
-        case Ack(result=result, model_versions=versions, counts=counts):
+        case Ack():
             return Outcome(
                 claim=claim,
                 status=Status.DONE,
-                result=result,
-                model_versions=versions,
-                counts=counts,
+                result=disposition.result,
+                result_key=disposition.result_key,
+                model_versions=disposition.model_versions,
+                counts=disposition.counts,
             )
         case Retry(failure=failure):
             return Outcome(claim=claim, status=Status.RETRYING, error=failure.error)

@@ -12,7 +12,7 @@ from typing import Final
 
 from aimq.errors import NotFound, UnsupportedMedia, WorkbookError
 from aimq.files import FileStore
-from aimq.files.keys import result_key, upload_key
+from aimq.files.keys import new_result_key, upload_key
 from aimq.ml_client.blocking import MlClient
 from aimq.schema import Schema
 from aimq.settings import Settings
@@ -35,7 +35,7 @@ MEMORY_FACTOR: Final = 3
 class SpreadsheetHandler:
     """Scores one upload at a time per thread. Thread-safe.
 
-    Scored twice, an upload has one and the same result file.
+    Each claim writes a file of its own; the job's record names the one that counts.
 
     Args:
         memory: what the uploads in work may take together.
@@ -73,12 +73,14 @@ class SpreadsheetHandler:
             batch_rows=self._settings.batch_rows,
             report=_throttled(work, time.monotonic),
         )
+        key = new_result_key(work.claim)
         with tempfile.TemporaryFile() as stream:  # without a name: gone even after kill -9
             write_workbook(scored.sheet, stream)
             stream.seek(0)
             work.check()
-            self._files.put(result_key(work.job.job_id), stream)
-        return Ack(model_versions=scored.model_versions, counts=asdict(scored.progress))
+            self._files.put(key, stream)
+        counts = asdict(scored.progress)
+        return Ack(result_key=key, model_versions=scored.model_versions, counts=counts)
 
 
 def _memory_of(path: Path) -> int:

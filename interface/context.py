@@ -11,7 +11,7 @@ from aimq.http.threads import ThreadPool
 from aimq.jobs.port import JobStore
 from aimq.ml_client.relay import MlRelay
 from aimq.settings import Settings
-from aimq.workbook.header import HeaderReader
+from aimq.workbook.reader import WorkbookReader
 from interface.callback_urls import CallbackUrls
 from interface.job_events import JobEvents
 from interface.job_publisher import JobPublisher
@@ -46,7 +46,7 @@ class Context:
         self.threads = ThreadPool(_STORE_THREADS, "store", _STORE_WAITING)
         self.broker_threads = ThreadPool(_BROKER_THREADS, "broker")
         self.workbook_threads = ThreadPool(_WORKBOOK_THREADS, "workbook")
-        self.workbooks = HeaderReader(settings.max_unpacked_mb, _WORKBOOK_THREADS)
+        self.workbooks = WorkbookReader(settings.max_unpacked_mb, _WORKBOOK_THREADS)
         self.publisher = JobPublisher(self.broker, self.store, self.threads, self.metrics)
         self.writer = JobWriter(self.store, self.threads, self.publisher)
         self.events = JobEvents(self.store, self.threads, self.metrics)

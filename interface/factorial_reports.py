@@ -17,16 +17,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aimq.errors import Conflict, FieldError, Invalid, NotFound, Unauthorized
 from aimq.factorial import preview
-from aimq.files.keys import digits_key
+from aimq.files.keys import new_result_key
 from aimq.http.bodies import read_body
 from aimq.http.credentials import Caller
 from aimq.http.guard import caller_of
+from aimq.http.problems import documented
 from aimq.jobs.job import Job, Status
 from aimq.jobs.port import Claim, Outcome, Refusal, Refused
 from interface.context import Context
 from interface.factorials import find
 from interface.record_schemas import json_body
-from interface.responses import documented, json_response
+from interface.responses import json_response
 
 #: A claim for as long as it takes to write what is reported, in seconds.
 _LEASE_SECONDS: Final = 10.0
@@ -107,8 +108,7 @@ def _store(context: Context, job: Job, report: FactorialReport) -> None:
     """End the job as a worker of ours does: claim, file, outcome. Blocks."""
     claim = _claim(context, job)
     if report.status == "done":
-        result = _result(context, job.job_id, report.output)
-        outcome = Outcome(claim=claim, status=Status.DONE, result=result)
+        outcome = _done(context, claim, report.output)
     else:
         outcome = Outcome(claim=claim, status=Status.FAILED, error=report.error)
     if context.store.settle([outcome]) != [True]:
@@ -125,10 +125,14 @@ def _claim(context: Context, job: Job) -> Claim:
     raise Conflict(f"Nothing was changed: the factorial is {why}.")
 
 
-def _result(context: Context, job_id: str, text: str) -> bytes:
+def _done(context: Context, claim: Claim, text: str) -> Outcome:
     result: dict[str, object] = {"digits": len(text), "preview": preview(text)}
+    key = ""
     if len(text) <= _INLINE:
         result["output"] = text
     else:
-        context.files.put(digits_key(job_id), io.BytesIO(text.encode("ascii")))
-    return msgspec.json.encode(result)
+        key = new_result_key(claim)
+        context.files.put(key, io.BytesIO(text.encode("ascii")))
+    return Outcome(
+        claim=claim, status=Status.DONE, result=msgspec.json.encode(result), result_key=key
+    )

@@ -17,13 +17,14 @@ from aimq import telemetry
 from aimq.broker.topology import FACTORIALS
 from aimq.errors import FieldError, Gone, Invalid, NotFound
 from aimq.factorial import preview
-from aimq.files.keys import digits_key
+from aimq.files.keys import result_key
+from aimq.http.problems import documented
 from aimq.jobs.job import Job, Status
 from aimq.messages import Kind
 from interface import jobs
 from interface.context import Context
 from interface.metrics import counted
-from interface.responses import documented, json_response
+from interface.responses import json_response
 
 #: GET requests that make work.
 COMPUTING: Final = ("/factorial", "/factorial/sync")
@@ -131,7 +132,7 @@ async def _result(context: Context, job: Job, *, short: bool) -> dict[str, objec
     result = msgspec.json.decode(job.result)
     text = result["preview"] if short else result.get("output")
     if text is None:
-        text = await context.threads.run(_read, context, job.job_id)
+        text = await context.threads.run(_read, context, result_key(job))
     return _done(job.job_id, no, text, result["digits"])
 
 
@@ -146,9 +147,9 @@ def _done(job_id: str | None, no: int, output: str, digits: int) -> dict[str, ob
     }
 
 
-def _read(context: Context, job_id: str) -> str:
+def _read(context: Context, key: str) -> str:
     try:
-        with context.files.open(digits_key(job_id)) as file:
+        with context.files.open(key) as file:
             return file.read().decode("ascii")
     except NotFound:
         raise Gone("The result has expired; ask for it again.") from None

@@ -13,13 +13,15 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.routing import WebSocketRoute
 
 from aimq.errors import Conflict, FieldError, Gone, NotFound
-from aimq.files.keys import file_keys, result_key
+from aimq.files.keys import result_key
+from aimq.files.removal import remove_files
+from aimq.http.problems import documented
 from aimq.jobs.job import Job, Status
 from aimq.messages import Kind
 from interface.context import Context
 from interface.event_stream import EventStream
 from interface.filenames import content_disposition, result_name
-from interface.responses import documented, json_response
+from interface.responses import json_response
 
 XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _CHUNK: Final = 256 * 1024
@@ -90,7 +92,7 @@ async def _result(context: Context, job: Job) -> Response:
             errors=[FieldError(field="status", message="is not done", given=str(job.status))],
         )
     try:
-        file, size = await context.threads.run(_open, context, result_key(job.job_id))
+        file, size = await context.threads.run(_open, context, result_key(job))
     except NotFound:
         raise Gone("The result has expired; upload the workbook again.") from None
     headers = {
@@ -119,8 +121,7 @@ async def _chunks(context: Context, file: BinaryIO) -> AsyncIterator[bytes]:
 def _delete(context: Context, job_id: str) -> None:
     """Cancel, so that a worker that holds the job stops; then delete files and record. Blocks."""
     context.store.cancel(job_id)
-    for key in file_keys(job_id):
-        context.files.delete(key)
+    remove_files(context.files, job_id)
     context.store.delete(job_id)
 
 

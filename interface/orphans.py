@@ -1,5 +1,5 @@
 """Deletes files that no job names: a process was killed before it recorded an upload's job, or a
-worker wrote a result after the job was deleted.
+worker wrote a result after its claim was void or the job deleted.
 """
 
 from __future__ import annotations
@@ -7,7 +7,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import Final
 
-from aimq.files.keys import FOLDERS, job_of
+from aimq.files.keys import FOLDERS, job_of, result_key, upload_key
+from aimq.jobs.job import Job
 from interface.context import Context
 
 #: Age at which a file is looked up, in seconds. An upload's record follows its file within
@@ -18,7 +19,7 @@ _BATCH: Final = 200
 
 
 async def delete_orphans(context: Context) -> None:
-    """Delete files older than a day whose job is unknown to the store. Safe in replicas.
+    """Delete files older than a day that no job names. Safe in replicas.
 
     Raises:
         StoreUnavailable, FilesUnavailable: the rest waits for the next round.
@@ -40,7 +41,12 @@ def _old_files(context: Context) -> list[tuple[str, str]]:
 
 def _delete(context: Context, files: list[tuple[str, str]]) -> int:
     """Return how many were deleted. Blocks."""
-    orphans = [key for job_id, key in files if context.store.get(job_id) is None]
+    orphans = [key for job_id, key in files if _is_orphan(context.store.get(job_id), key)]
     for key in orphans:
         context.files.delete(key)
     return len(orphans)
+
+
+def _is_orphan(job: Job | None, key: str) -> bool:
+    """True if the job is gone, or has ended and does not name the file."""
+    return job is None or (job.final and key not in {upload_key(job.job_id), result_key(job)})

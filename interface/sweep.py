@@ -8,7 +8,7 @@ from typing import Final
 
 from aimq.broker.topology import queue_of
 from aimq.errors import BrokerUnavailable
-from aimq.files.keys import file_keys
+from aimq.files.removal import remove_files
 from aimq.jobs.job import Status, now
 from interface.context import Context
 
@@ -89,6 +89,5 @@ async def expire(context: Context) -> None:
 
 def _delete(context: Context, ids: list[str]) -> None:
     for job_id in ids:
-        for key in file_keys(job_id):
-            context.files.delete(key)
+        remove_files(context.files, job_id)
     context.store.delete_all(ids)

@@ -1,4 +1,4 @@
-"""What a child process may use to look into one workbook. Linux; elsewhere memory is not bounded.
+"""What the child process may use to look into one workbook. Memory is bounded on Linux only.
 
 The bounds grow with the size of the unpacked workbook: a small file that needs much memory or time
 is hostile or broken, a large one may need it.
@@ -14,68 +14,48 @@ from typing import Final
 
 from aimq.workbook.package import MIB
 
-#: Memory that reading any workbook may take, in bytes: enough for a table of a few columns with a
-#: stray cell in the last row.
+#: Enough for a table of a dozen columns with a stray cell in the last row, in bytes.
 _MEMORY: Final = 512 * MIB
 #: Bytes of memory for each byte of the unpacked workbook. Short numbers take five.
 _MEMORY_FACTOR: Final = 8
-_TEXT: Final = 64 * MIB
-_TEXT_FACTOR: Final = 4
 _SECONDS: Final = 10.0
 _SECONDS_PER_MIB: Final = 0.25
+#: Resident memory above which a process is not kept.
+_WORN: Final = 256 * MIB
 #: For the first rows alone.
-_HEADER_MEMORY: Final = 256 * MIB
-_HEADER_SECONDS: Final = 1.0
-
-TOO_MUCH: Final = (
-    "The workbook takes too much memory to be read. Delete the rows and columns beyond the table "
-    "(select them, Delete), save, and try again; or split it into several workbooks."
-)
-TOO_LONG: Final = (
-    "The workbook takes too long to be read. Delete the rows and columns beyond the table "
-    "(select them, Delete), save, and try again; or split it into several workbooks."
-)
+HEADER_MEMORY: Final = 256 * MIB
+HEADER_SECONDS: Final = 1.0
 
 
-def limit_header() -> None:
-    """Set the limits under which the first rows of any workbook are read."""
-    _limit(_HEADER_MEMORY, _HEADER_SECONDS)
-
-
-def limit_opening() -> None:
-    """Set the limits under which a workbook is opened, before its size is known."""
-    _limit(_MEMORY, _SECONDS)
-
-
-def limit_reading(unpacked: int, max_unpacked: int) -> None:
-    """Set the limits under which a workbook of `unpacked` bytes is read.
-
-    Args:
-        max_unpacked: most bytes that the cells of any workbook may take.
-    """
-    memory = min(_MEMORY + _MEMORY_FACTOR * unpacked, max(max_unpacked, _MEMORY))
-    _limit(memory, _SECONDS + _SECONDS_PER_MIB * unpacked / MIB)
-
-
-def end_limits() -> None:
-    """Take the time limit away. The memory limit is set again for the next file."""
-    signal.setitimer(signal.ITIMER_REAL, 0)
+def limit_reading(unpacked: int, max_memory: int) -> None:
+    """Set the limits under which a workbook of `unpacked` bytes is read."""
+    memory = min(_MEMORY + _MEMORY_FACTOR * unpacked, max(max_memory, _MEMORY))
+    limit(memory, _SECONDS + _SECONDS_PER_MIB * unpacked / MIB)
 
 
 def max_text(unpacked: int) -> int:
-    """Return the most bytes of all texts of a workbook of `unpacked` bytes."""
-    return _TEXT + _TEXT_FACTOR * unpacked
+    """Return the most bytes of all texts together in a workbook of `unpacked` bytes."""
+    return 64 * MIB + 4 * unpacked
 
 
-def _limit(memory: int, seconds: float) -> None:
+def limit(memory: int, seconds: float) -> None:
     """Let this process take `memory` bytes more than now, and end it after `seconds`.
 
-    The kernel ends it with SIGALRM, in whatever library it is.
+    The kernel ends it, with SIGALRM, whatever library it is in. 0 seconds take the limit away.
     """
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    if sys.platform != "linux":
-        return
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    soft = pages * resource.getpagesize() + memory
-    resource.setrlimit(resource.RLIMIT_AS, (soft if hard < 0 else min(soft, hard), hard))
+    if sys.platform == "linux":
+        size, _ = _memory()
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (size + memory, hard))
+
+
+def worn() -> bool:
+    """Return true if this process holds on to much memory, so that a new one is better."""
+    return sys.platform == "linux" and _memory()[1] > _WORN
+
+
+def _memory() -> tuple[int, int]:
+    """Return the size of the address space and of what is resident, in bytes."""
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    return int(pages[0]) * resource.getpagesize(), int(pages[1]) * resource.getpagesize()

@@ -18,12 +18,15 @@ from defusedxml.ElementTree import fromstring
 
 from aimq.errors import TooLarge, UnsupportedMedia, WorkbookError
 from aimq.workbook import file_type
+from aimq.workbook.frame import SHEET, STRINGS, STYLES
 
 MIB: Final = 1 << 20
 #: Largest directory of a zip that is read, in bytes: about 20,000 parts.
 MAX_DIRECTORY: Final = MIB
 #: Largest part that is parsed as a tree, in bytes.
-_MAX_TREE: Final = 16 * MIB
+_MAX_TREE: Final = 4 * MIB
+#: Relationships of the parts that all sheets share.
+_SHARED: Final = {"sharedStrings": STRINGS, "styles": STYLES}
 #: How a damaged or hostile zip shows itself.
 _DAMAGED: Final = (
     zipfile.BadZipFile,
@@ -64,13 +67,12 @@ class SheetParts:
 
     Attributes:
         name: of the worksheet.
+        present: part of the workbook to its name in a workbook of `frame`.
         epoch_1904: true if day 0 of its dates is 1904-01-01.
     """
 
     name: str
-    sheet: str
-    strings: str | None
-    styles: str | None
+    present: dict[str, str]
     epoch_1904: bool
 
 
@@ -118,27 +120,23 @@ class Package:
         with damaged():
             main = self._main_part()
             book, relations = self._tree(main), self._relations(main)
-            targets = dict(relations.values())
+            shared = {
+                target: _SHARED[kind] for kind, target in relations.values() if kind in _SHARED
+            }
             for sheet in _elements(book, "sheet"):
                 kind, target = relations.get(_attribute(sheet, "id"), ("", ""))
                 if kind == "worksheet" and sheet.get("state", "visible") == "visible":
-                    return SheetParts(
-                        sheet.get("name", ""),
-                        target,
-                        targets.get("sharedStrings"),
-                        targets.get("styles"),
-                        _epoch_1904(book),
-                    )
+                    name = sheet.get("name", "")
+                    return SheetParts(name, {target: SHEET} | shared, _epoch_1904(book))
         raise WorkbookError("The workbook has no visible sheet. Unhide the one to be scored.")
 
     def _main_part(self) -> str:
         targets = dict(self._relations("").values()) if "_rels/.rels" in self._parts else {}
         main = targets.get("officeDocument", "xl/workbook.xml")
-        if main.lower() not in self._parts or not main.lower().endswith(".xml"):
-            raise UnsupportedMedia(file_type.refusal_of_zip(self._parts.keys()))
-        if "spreadsheetml" not in self._tree(main).tag:
-            raise UnsupportedMedia(file_type.refusal_of_zip(self._parts.keys()))
-        return main
+        known = main.lower() in self._parts and main.lower().endswith(".xml")
+        if known and "spreadsheetml" in self._tree(main).tag:
+            return main
+        raise UnsupportedMedia(file_type.refusal_of_zip(self._parts.keys()))
 
     def _relations(self, part: str) -> dict[str, tuple[str, str]]:
         """Return a part's relationships: id to (last word of the type, target part)."""
@@ -162,34 +160,32 @@ class Package:
         return tree
 
 
-class _Bounded(io.RawIOBase):
-    """A file of which no more than `MAX_DIRECTORY` bytes are read at once."""
+class _Bounded(io.FileIO):
+    """A file of which no more than `bound` bytes are read at once, if there is a bound."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    bound: int | None = MAX_DIRECTORY
 
     def read(self, size: int | None = -1) -> bytes:
-        if size is None or not 0 <= size <= MAX_DIRECTORY:
-            size = MAX_DIRECTORY + 1
-        data = self._file.read(size)
-        if len(data) > MAX_DIRECTORY:
+        wanted = -1 if size is None else size
+        if self.bound is None:
+            return super().read(wanted) or b""
+        data = super().read(min(wanted, self.bound + 1) if wanted >= 0 else self.bound + 1) or b""
+        if len(data) > self.bound:
             raise zipfile.BadZipFile("its directory is too large")
         return data
 
-    def seek(self, offset: int, whence: int = 0) -> int:
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence == io.SEEK_SET and offset < 0:
             raise zipfile.BadZipFile("a part is before the beginning of the file")
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def seekable(self) -> bool:
-        return True
+        return super().seek(offset, whence)
 
 
 def _open(file: BinaryIO) -> zipfile.ZipFile:
-    return zipfile.ZipFile(_Bounded(file))
+    """Return the zip, whose directory is read whole, and the parts only as they are asked for."""
+    bounded = _Bounded(file.fileno(), closefd=False)
+    archive = zipfile.ZipFile(bounded)
+    bounded.bound = None
+    return archive
 
 
 def _elements(tree: Element, name: str) -> Iterator[Element]:

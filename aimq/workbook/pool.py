@@ -9,15 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from typing import Any, BinaryIO, Final
 
 from aimq import errors
-from aimq.errors import AimqError, InternalError, WorkbookError, WorkerDied
-from aimq.workbook import limits
+from aimq.child_pool import ChildPool
+from aimq.errors import AimqError, InternalError, TaskTooLong, WorkbookError, WorkerDied
 
-#: Longest wait for an answer, in seconds: for a child that is stopped, not one that is busy, which
-#: ends itself sooner.
+#: Longest wait for a child that is stopped, in seconds. One that is busy ends itself sooner.
 _FROZEN_SECONDS: Final = 900.0
 _BLOCK: Final = 1 << 16
 #: The address space is what is limited, so nothing may reserve much of it.
@@ -28,26 +26,22 @@ _ENVIRONMENT: Final = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 
+_SMALLER: Final = (
+    "Delete the rows and columns beyond the table (select them, Delete), save, and try again; or "
+    "split it into several workbooks."
+)
+TOO_MUCH: Final = f"The workbook takes too much memory to be read. {_SMALLER}"
+TOO_LONG: Final = f"The workbook takes too long to be read. {_SMALLER}"
 
 logger = logging.getLogger(__name__)
 
 
-class OutOfTime(Exception):
-    """No child became free in time, or it reached its time limit."""
-
-
-class ChildPool:
-    """At most `count` files at once, each in a process that is kept for the next one.
-
-    Thread-safe. Processes are started when they are needed.
-    """
+class ParserPool:
+    """At most `count` files at once, each in a process. Thread-safe."""
 
     def __init__(self, count: int) -> None:
-        self._slots = threading.BoundedSemaphore(count)
-        self._idle: list[_Child] = []
-        self._busy: set[_Child] = set()
-        self._lock = threading.Lock()
-        self._closed = False
+        self._pool = ChildPool(_Child, count)
+        self.close = self._pool.close
 
     def ask(
         self, request: dict[str, Any], file: BinaryIO, target: BinaryIO, wait: float | None = None
@@ -55,73 +49,28 @@ class ChildPool:
         """Return a child's answer about a file. Blocks.
 
         Args:
-            file: workbook, an open file with a descriptor.
+            file: the workbook, an open file with a descriptor.
             target: where the cells go, likewise.
             wait: longest wait for a free process, in seconds.
 
         Raises:
-            OutOfTime: no process became free, or it reached its time limit.
-            UnsupportedMedia: the file is no workbook, is protected, or is damaged.
-            TooLarge: it unpacks to more than the bound.
-            WorkbookError: it cannot be read, is too large, or has no data.
-            FilesUnavailable: there is no room for temporary files.
+            Overloaded: no process became free.
+            TaskTooLong: the process reached its time limit.
+            WorkbookError: the process reached its memory limit, or as the child says.
             WorkerDied: the process was killed.
-            InternalError: the process failed.
+            AimqError: as the child says.
         """
-        if not self._slots.acquire(timeout=-1 if wait is None else wait):
-            raise OutOfTime
-        try:
-            return self._ask(request, file, target)
-        finally:
-            self._slots.release()
-
-    def _ask(self, request: dict[str, Any], file: BinaryIO, target: BinaryIO) -> dict[str, Any]:
-        child = self._take()
-        try:
+        with self._pool.child(wait) as child:
             answer = child.ask(request, [file.fileno(), target.fileno()])
-        except BaseException:
-            self._put_back(child, reusable=False)
-            raise
-        self._put_back(child, reusable=not answer["worn"])
+            if answer["worn"]:
+                child.close()
         if "error" in answer:
             raise _error(answer)
         return answer
 
-    def _take(self) -> _Child:
-        with self._lock:
-            if self._closed:
-                raise WorkerDied("The service is stopping.")
-            while self._idle:
-                child = self._idle.pop()
-                if child.alive:
-                    break
-                child.close()  # killed while it was idle
-            else:
-                child = _Child()
-            self._busy.add(child)
-            return child
-
-    def _put_back(self, child: _Child, *, reusable: bool) -> None:
-        with self._lock:
-            self._busy.discard(child)
-            if reusable and not self._closed:
-                self._idle.append(child)
-                return
-        child.close()
-
-    def close(self) -> None:
-        """End every process; who waits for one gets `WorkerDied`. Idempotent."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-            for child in self._busy:
-                child.kill()
-        for child in idle:
-            child.close()
-
 
 class _Child:
-    """One process. Used by one thread at a time, but for `kill`."""
+    """One process, behind a socket."""
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
@@ -131,16 +80,13 @@ class _Child:
                 [sys.executable, "-m", "aimq.workbook.child"],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # a reader that panics or aborts says so there
                 env=os.environ | _ENVIRONMENT,
             )
 
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
-
-    def kill(self) -> None:
-        self._process.kill()
 
     def ask(self, request: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
         received = bytearray()
@@ -151,27 +97,30 @@ class _Child:
                 if not block:
                     raise self._ended()
                 received += block
-        except TimeoutError:
-            raise OutOfTime from None
+        except TimeoutError as exc:
+            raise TaskTooLong(TOO_LONG) from exc
         except OSError as exc:
             raise self._ended() from exc
         answer: dict[str, Any] = json.loads(received)
         return answer
 
+    def kill(self) -> None:
+        self._process.kill()
+
     def close(self) -> None:
-        """End the process and take note of it. Idempotent."""
+        """End the process and release what it held. Idempotent."""
         self._process.kill()
         self._process.wait()
         self._socket.close()
 
-    def _ended(self) -> Exception:
+    def _ended(self) -> AimqError:
         code = self._process.wait()
         if code == -signal.SIGALRM:
-            return OutOfTime()
+            return TaskTooLong(TOO_LONG)
         if code == -signal.SIGKILL:
             return WorkerDied("The process that read the workbook was killed.")
         if code < 0:
-            return WorkbookError(limits.TOO_MUCH)
+            return WorkbookError(TOO_MUCH)
         return InternalError(f"The process that reads workbooks ended with exit code {code}.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pandas as pd
@@ -37,8 +37,9 @@ class Sheet:
         return Sheet(self.name, [*self.headers, *columns], frame)
 
 
-def sheet_of(name: str, headers: list[str], table: pa.Table) -> Sheet:
-    """Return the sheet whose columns are as `aimq.workbook.cells.write_columns` writes them."""
+def read_sheet(name: str, headers: list[str], cells: BinaryIO) -> Sheet:
+    """Return the sheet whose cells are as `aimq.workbook.cells.write_columns` writes them."""
+    table = pa.ipc.open_stream(cells).read_all()
     columns = [_series(column.combine_chunks()) for column in table.columns]
     return Sheet(name, headers, pd.concat(columns, axis=1, ignore_index=True))
 

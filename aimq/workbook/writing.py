@@ -16,6 +16,7 @@ from typing import IO, Any, BinaryIO, Final
 import numpy as np
 import pandas as pd
 from openpyxl.utils import get_column_letter
+from openpyxl.utils.datetime import to_excel
 
 from aimq.workbook.frame import MAIN, SHEET, STYLES, write_frame
 from aimq.workbook.sheet import Sheet
@@ -30,18 +31,15 @@ _SPECIAL: Final = re.compile(
 )
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
-#: Day 0 of Excel's calendar as it holds from March 1900 on. Before, it is a day off, for it has a
-#: 29 February 1900.
-_EPOCH: Final = dt.datetime(1899, 12, 30)  # noqa: DTZ001 # spreadsheets know no time zones
-_LEAP_BUG: Final = 61
-_DAY: Final = dt.timedelta(days=1)
-#: Styles of cells, and their number formats. Style 0 is a cell without one.
-_DATE, _MOMENT, _TIME, _DURATION = range(1, 5)
-_FORMATS: Final = {
-    _DATE: "yyyy-mm-dd",
-    _MOMENT: "yyyy-mm-dd hh:mm:ss",
-    _TIME: "hh:mm:ss",
-    _DURATION: "[h]:mm:ss",
+#: Excel's calendar begins here.
+_FIRST_YEAR: Final = 1900
+#: Style to the cells that have it, the more special first, and their number format. Style 0 is a
+#: cell without one.
+_STYLES: Final[dict[int, tuple[type, str]]] = {
+    1: (dt.datetime, "yyyy-mm-dd hh:mm:ss"),
+    2: (dt.date, "yyyy-mm-dd"),
+    3: (dt.time, "hh:mm:ss"),
+    4: (dt.timedelta, "[h]:mm:ss"),
 }
 #: Number formats below are Excel's own.
 _FIRST_ID: Final = 164
@@ -119,12 +117,10 @@ def _any(column: str, row: int, cell: object, texts: _Texts) -> str:
         return f'<c r="{column}{row}" t="b"><v>{cell:d}</v></c>'
     if isinstance(cell, int | float):
         return _number(column, row, float(cell))
-    if not isinstance(cell, dt.date | dt.time | dt.timedelta):
-        raise TypeError(f"a cell of {type(cell)}")
-    style, serial = _serial(cell)
-    if serial < 0:  # Excel's calendar begins in 1900
+    if isinstance(cell, dt.date) and cell.year < _FIRST_YEAR:
         return _text(column, row, texts.xml(str(cell)))
-    return f'<c r="{column}{row}" s="{style}"><v>{_plain(serial)}</v></c>'
+    style = next(number for number, (kind, _) in _STYLES.items() if isinstance(cell, kind))
+    return f'<c r="{column}{row}" s="{style}"><v>{_plain(float(to_excel(cell)))}</v></c>'
 
 
 def _text(column: str, row: int, xml: str) -> str:
@@ -138,25 +134,6 @@ def _number(column: str, row: int, number: float) -> str:
 def _plain(number: float) -> str:
     """Return a number with all its digits; a whole one as an integer, as other readers expect."""
     return repr(number).removesuffix(".0")
-
-
-def _serial(cell: dt.date | dt.time | dt.timedelta) -> tuple[int, float]:
-    """Return the style of a date or time, and the days of Excel's calendar."""
-    if isinstance(cell, dt.timedelta):
-        return _DURATION, cell / _DAY
-    if isinstance(cell, dt.time):
-        day = dt.timedelta(
-            hours=cell.hour, minutes=cell.minute, seconds=cell.second, microseconds=cell.microsecond
-        )
-        return _TIME, day / _DAY
-    if isinstance(cell, dt.datetime):
-        return _MOMENT, _days(cell)
-    return _DATE, _days(dt.datetime.combine(cell, dt.time()))
-
-
-def _days(moment: dt.datetime) -> float:
-    days = (moment - _EPOCH) / _DAY
-    return days if days >= _LEAP_BUG else days - 1
 
 
 class _Texts:
@@ -190,17 +167,17 @@ def _styles() -> str:
     """Return the part that numbers the formats. The fonts, fills and borders must be there."""
     formats = "".join(
         f'<numFmt numFmtId="{_FIRST_ID + style}" formatCode="{code}"/>'
-        for style, code in _FORMATS.items()
+        for style, (_, code) in _STYLES.items()
     )
     cells = "".join(
-        f'<xf numFmtId="{_FIRST_ID + style}" applyNumberFormat="1"/>' for style in _FORMATS
+        f'<xf numFmtId="{_FIRST_ID + style}" applyNumberFormat="1"/>' for style in _STYLES
     )
     return (
-        f'<styleSheet xmlns="{MAIN}"><numFmts count="{len(_FORMATS)}">{formats}</numFmts>'
+        f'<styleSheet xmlns="{MAIN}"><numFmts count="{len(_STYLES)}">{formats}</numFmts>'
         '<fonts count="1"><font><sz val="11"/><name val="Calibri"/></font></fonts>'
         '<fills count="2"><fill><patternFill patternType="none"/></fill>'
         '<fill><patternFill patternType="gray125"/></fill></fills>'
         '<borders count="1"><border/></borders><cellStyleXfs count="1"><xf/></cellStyleXfs>'
-        f'<cellXfs count="{len(_FORMATS) + 1}"><xf/>{cells}</cellXfs><cellStyles count="1">'
+        f'<cellXfs count="{len(_STYLES) + 1}"><xf/>{cells}</cellXfs><cellStyles count="1">'
         '<cellStyle name="Normal" xfId="0" builtinId="0"/></cellStyles></styleSheet>'
     )

@@ -96,7 +96,7 @@ class Site:
 
     def result(self, job_id):
         with (
-            self.files.local_copy(result_key(job_id)) as path,
+            self.files.local_copy(result_key(self.store.get(job_id))) as path,
             closing(WorkbookReader(256)) as reader,
         ):
             return reader.read(path, 10**6)
@@ -261,7 +261,7 @@ def test_text_that_looks_like_a_formula_comes_back_as_text(site, tmp_path):
     job_id = site.upload(frame, tmp_path)
     with site.processor():
         site.finished(job_id)
-    with site.files.local_copy(result_key(job_id)) as path:
+    with site.files.local_copy(result_key(site.store.get(job_id))) as path:
         sheet = openpyxl.load_workbook(path).active
     place = frame.columns.get_loc("note") + 1
     assert [(sheet.cell(n, place).value, sheet.cell(n, place).data_type) for n in (2, 3, 4)] == [

@@ -3,7 +3,7 @@
 import threading
 import uuid
 from collections import Counter
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 
 import pika
@@ -11,6 +11,7 @@ import pytest
 
 from aimq.broker.port import Failure
 from aimq.broker.rabbitmq import RabbitBroker, publisher
+from aimq.broker.rabbitmq import broker as rabbitmq_broker
 from aimq.errors import BrokerUnavailable
 from aimq.messages import Kind, Message
 from aimq.settings import Settings
@@ -291,6 +292,30 @@ def test_a_server_that_falls_silent_fails_publishes_in_bounded_time(
     broker.publish(queue, message()).result(PATIENCE)
 
 
+def test_a_server_that_falls_silent_fails_questions_in_bounded_time(
+    connect, rabbitmq_server, queue, monkeypatch
+):
+    broker = connect()
+    broker.counts(queue)
+    monkeypatch.setattr(rabbitmq_broker, "_ANSWER_SECONDS", 0.5)
+    rabbitmq_server.pause()
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            questions = [
+                pool.submit(broker.counts, queue),
+                pool.submit(broker.dead_letters, queue),
+                pool.submit(broker.check),
+            ]
+            failures = [question.exception(10) for question in questions]
+    finally:
+        rabbitmq_server.resume()
+    monkeypatch.undo()
+
+    assert {type(failure) for failure in failures} == {BrokerUnavailable}
+    assert all("gave no answer" in str(failure) for failure in failures)
+    assert broker.counts(queue).ready == 0
+
+
 def test_a_server_short_of_memory_fails_publishes_with_the_reason(connect, rabbitmq_server, queue):
     broker = connect()
     subscription = broker.subscribe(queue, prefetch=10)
@@ -325,7 +350,7 @@ def test_a_job_longer_than_the_heartbeat_keeps_its_message(connect, rabbitmq_vho
     assert subscription.receive(timeout=0.3) == []
 
 
-def test_a_lost_queue_fails_the_publish_and_is_made_anew(connect, rabbitmq_vhost, queue):
+def test_a_lost_queue_fails_the_publish_and_is_declared_again(connect, rabbitmq_vhost, queue):
     broker = connect()
     subscription = broker.subscribe(queue, prefetch=1)
     broker.publish(queue, message()).result(PATIENCE)

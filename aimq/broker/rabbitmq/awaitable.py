@@ -1,6 +1,6 @@
 """pika's connections and channels as awaitables. Everything belongs to one event loop.
 
-Why one was lost is told as `BrokerUnavailable`, with pika's exception as its cause.
+The reason of a loss is a `BrokerUnavailable`, with pika's exception as its cause.
 """
 
 from __future__ import annotations
@@ -126,13 +126,11 @@ class Connection:
 
     @contextlib.asynccontextmanager
     async def channel(self) -> AsyncIterator[Channel]:
-        """Open a channel for the block, and wait until the server has closed it."""
+        """Open a channel for the block. After it, the server has done all that was asked for."""
         channel = await self.open_channel()
-        try:
+        with contextlib.closing(channel):
             yield channel
-        finally:
-            channel.close()
-            await channel.lost()
+        await channel.lost()
 
     async def aclose(self) -> None:
         """Close it and wait, for a bounded time, until the server agrees. Idempotent."""

@@ -80,7 +80,7 @@ class RabbitBroker:
 
     def counts(self, queue: str) -> QueueCounts:
         """See the port. RabbitMQ does not tell how many are held."""
-        return self._ask(self._counts(queue), self._consuming)
+        return self._ask(self._counts(queue), self._consuming, _ANSWER_SECONDS)
 
     def dead_letters(self, queue: str, limit: int = 100) -> list[DeadMessage]:
         """See the port."""
@@ -104,7 +104,7 @@ class RabbitBroker:
 
     def check(self) -> None:
         """See the port."""
-        self._ask(self._check(), self._publishing)
+        self._ask(self._check(), self._publishing, _ANSWER_SECONDS)
 
     def close(self) -> None:
         """See the port."""
@@ -162,18 +162,18 @@ class RabbitBroker:
         self,
         question: Coroutine[Any, Any, Result],
         connection: ReconnectingConnection,
-        timeout: float = _ANSWER_SECONDS,
+        seconds: float,
     ) -> Result:
-        """Return the answer to a question asked on a connection.
+        """Return the answer to a question asked on a connection, within `seconds`.
 
         Raises:
             BrokerUnavailable: there is none, for whatever reason.
         """
         try:
-            return self._loop.start(asyncio.wait_for(question, timeout)).result()
+            return self._loop.start(asyncio.wait_for(question, seconds)).result()
         except AMQPError as exc:  # a channel was used that had just been lost
             raise unavailable(exc, connection.address) from None
         except TimeoutError:
             raise BrokerUnavailable(
-                f"RabbitMQ at {connection.address} gave no answer within {timeout:g} s"
+                f"RabbitMQ at {connection.address} gave no answer within {seconds:g} s"
             ) from None

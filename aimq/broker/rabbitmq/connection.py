@@ -15,6 +15,7 @@ import pika
 
 from aimq.backoff import RetryPolicy
 from aimq.broker.rabbitmq.awaitable import Channel, Connection
+from aimq.broker.rabbitmq.error_mapping import unavailable
 from aimq.broker.rabbitmq.parameters import address_of
 from aimq.errors import BrokerUnavailable
 
@@ -69,19 +70,19 @@ class ReconnectingConnection:
             yield channel
 
     async def channels(
-        self, unavailable: Callable[[str], None] = lambda _: None
+        self, refuse: Callable[[str], None] = lambda _: None
     ) -> AsyncIterator[Channel]:
         """Yield a channel, and another whenever the last one is lost, for ever.
 
         Args:
-            unavailable: called with the reason whenever no host could be connected to.
+            refuse: called with the reason whenever no host could be connected to.
         """
         losses, said = 0, ""
         while True:
             try:
                 connection = await self.open()
             except BrokerUnavailable as exc:
-                unavailable(exc.detail)
+                refuse(exc.detail)
                 continue
             opened_at = time.monotonic()
             with contextlib.suppress(BrokerUnavailable):
@@ -120,6 +121,8 @@ class ReconnectingConnection:
                     self._note_loss(await connection.lost())
             except BrokerUnavailable as exc:
                 reasons.append(exc.detail)
+            except Exception as exc:  # noqa: BLE001 # whatever it is, there is no connection
+                reasons.append(unavailable(exc, self.address).detail)
             else:
                 return True
         self._note_failure("; ".join(reasons))

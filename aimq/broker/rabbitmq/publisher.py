@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pika.channel
 from pika import BasicProperties
+from pika.exceptions import AMQPError
 from pika.frame import Method
 from pika.spec import Basic
 
@@ -114,7 +115,7 @@ class Publisher:
 
     async def _run(self) -> None:
         async for channel in self._connection.channels(self._refuse):
-            with contextlib.suppress(BrokerUnavailable):  # as `lost` tells
+            with contextlib.suppress(BrokerUnavailable, AMQPError):  # `lost` has the reason
                 await self._prepare(channel)
                 self._channel, self._fault = channel, None
                 self._write_waiting()

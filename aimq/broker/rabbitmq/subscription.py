@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from pika import BasicProperties
+from pika.exceptions import AMQPError
 from pika.spec import Basic
 
 from aimq.broker.failure_history import DELIVERY_SAFETY_NET
@@ -153,7 +154,7 @@ class RabbitSubscription:
             if self._closed:
                 channel.close()
                 return
-            with contextlib.suppress(BrokerUnavailable):  # as `lost` tells
+            with contextlib.suppress(BrokerUnavailable, AMQPError):  # `lost` has the reason
                 await self._consume(channel)
             await channel.lost()
             self._channel = None

@@ -108,7 +108,7 @@ class TestUpdate:
             "id": id_, "input": 5, "status": "done", "output": "120", "digits": 3, "error": None,
         }  # fmt: skip
 
-    async def test_a_long_result_is_complete_and_lies_in_a_file(self, door, files):
+    async def test_a_long_result_is_complete_and_lies_in_a_file(self, door, store, files):
         text = digits(factorial(25_000))
         id_ = await ask(door, 25_000)
         await update(door, id=id_, output=text)
@@ -116,17 +116,17 @@ class TestUpdate:
         short = (await door.get(f"/factorial/result?id={id_}&preview=true")).json()
         task = (await door.get(f"/results/{id_}")).json()
         assert whole["output"] == text
-        assert list(files.keys("results")) == [f"results/{id_}.txt"]
+        assert list(files.keys("results")) == [store.get(id_).result_key]
         assert short["digits"] == len(text) == 99_094
         assert len(short["output"]) < 80
         assert task["result"] == {"digits": len(text), "preview": short["output"]}
         await door.delete(f"/jobs/{id_}")
         assert list(files.keys("results")) == []
 
-    async def test_a_lost_file_is_said_to_have_expired(self, door, files):
+    async def test_a_lost_file_is_said_to_have_expired(self, door, store, files):
         id_ = await ask(door, 25_000)
         await update(door, id=id_, output="9" * 70_000)
-        files.delete(f"results/{id_}.txt")
+        files.delete(store.get(id_).result_key)
         assert (await door.get(f"/factorial/result?id={id_}")).status_code == 410
 
     async def test_a_reported_failure_is_served(self, door):
@@ -196,7 +196,7 @@ class TestSynchronousBaseline:
 
     async def test_the_interface_stays_usable_meanwhile(self, door):
         slow = [asyncio.create_task(door.get("/factorial/sync?no=50000")) for _ in range(6)]
-        while not door.context.sync_factorial._processes._busy:
+        while door.context.sync_factorial._threads.under_way < len(slow):
             await asyncio.sleep(0.005)
         assert (await door.get("/health/live")).status_code == 200
         assert not all(task.done() for task in slow)

@@ -19,9 +19,9 @@ def pool():
 
 
 def busy_process(pool):
-    while not pool._busy:
+    while not pool._pool._busy:
         threading.Event().wait(0.01)
-    (child,) = pool._busy
+    (child,) = pool._pool._busy
     return child._process
 
 
@@ -52,21 +52,21 @@ def test_the_digits_are_exact(pool, no):
 
 def test_a_process_is_kept_for_the_next_computation(pool):
     pool.digits(5)
-    (first,) = pool._idle
+    (first,) = pool._pool._idle
     pool.digits(6)
-    assert pool._idle == [first]
+    assert pool._pool._idle == [first]
 
 
 def test_it_runs_at_low_priority(pool):
     pool.digits(5)
-    (child,) = pool._idle
+    (child,) = pool._pool._idle
     mine = os.getpriority(os.PRIO_PROCESS, 0)
     assert os.getpriority(os.PRIO_PROCESS, child._process.pid) == min(mine + 10, 19)
 
 
 def test_what_is_not_wanted_any_more_is_stopped(pool):
     def unwanted():
-        if pool._busy:
+        if pool._pool._busy:
             raise KeyError("stop")
 
     thread, raised = in_thread(lambda: pool.digits(LONG, unwanted))
@@ -98,8 +98,8 @@ def test_a_process_that_dies_fails_its_own_computation_only(pool):
 
 def test_a_process_killed_while_idle_is_replaced(pool):
     pool.digits(4)
-    pool._idle[0]._process.kill()
-    pool._idle[0]._process.wait()
+    pool._pool._idle[0]._process.kill()
+    pool._pool._idle[0]._process.wait()
     assert pool.digits(5) == "120"
 
 

@@ -1,6 +1,5 @@
 import pytest
 
-from aimq.workbook.header import HeaderReader
 from aimq.workbook.reader import WorkbookReader
 
 
@@ -20,7 +19,7 @@ def read(reader):
 def header(tmp_path_factory):
     """Read the header of a workbook in memory."""
     folder = tmp_path_factory.mktemp("header")
-    reader = HeaderReader(64)
+    reader = WorkbookReader(64)
 
     def header(file):
         path = folder / "in.xlsx"

@@ -1,4 +1,5 @@
 import io
+import random
 
 import openpyxl
 import pytest
@@ -89,7 +90,7 @@ def test_a_chart_sheet_in_front_is_passed_over(header):
 
 
 def test_a_header_far_from_the_beginning_is_left_open(header):
-    assert header(package("<row/>" * 200_000 + row(*HEADER) + row("A"))) is None
+    assert header(package("<row/>" * 400_000 + row(*HEADER) + row("A"))) is None
 
 
 def test_a_shared_string_far_from_the_beginning_is_left_open(header):
@@ -102,6 +103,15 @@ def test_only_the_beginning_of_a_long_sheet_is_unpacked(header):
     rows = row(*HEADER) + row("A", "1", "petrol") * 30_000 + "<row><damaged"
 
     assert header(package(rows)) == HEADER
+
+
+def test_the_header_of_a_workbook_that_hardly_shrinks_is_read(header):
+    noise = random.Random(1)
+    rows = "".join(row(noise.randbytes(200).hex()) for _ in range(15_000))
+    file = package(row(*HEADER) + rows)
+
+    assert len(file.getvalue()) > 3 << 20
+    assert header(file) == HEADER
 
 
 DOCTYPE = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>'
