@@ -350,7 +350,7 @@ def test_a_job_longer_than_the_heartbeat_keeps_its_message(connect, rabbitmq_vho
     assert subscription.receive(timeout=0.3) == []
 
 
-def test_a_lost_queue_fails_the_publish_and_is_made_anew(connect, rabbitmq_vhost, queue):
+def test_a_lost_queue_fails_the_publish_and_is_declared_again(connect, rabbitmq_vhost, queue):
     broker = connect()
     subscription = broker.subscribe(queue, prefetch=1)
     broker.publish(queue, message()).result(PATIENCE)

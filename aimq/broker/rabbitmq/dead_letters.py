@@ -26,10 +26,12 @@ _LOCK_EXPIRES: Final = 30_000
 async def browse(channel: Channel, queue: str, limit: int) -> list[DeadMessage]:
     """Return the oldest dead letters of a work queue and leave them there."""
     found: list[DeadMessage] = []
-    async with _reading(channel, queue) as reader:
-        while len(found) < limit and (dead := await reader.next()) is not None:
+    async with _alone(channel, queue):
+        async for _, dead in _read(channel, queue):
             found.append(dead)
-    return found
+            if len(found) >= limit:
+                break
+    return found[:limit]
 
 
 async def take(
@@ -43,64 +45,46 @@ async def take(
     Args:
         store: stores it elsewhere; it is taken out once that has succeeded.
     """
-    async with _reading(channel, queue) as reader:
-        while (dead := await reader.next()) is not None and dead.id != dead_letter_id:
-            pass
-        if dead is not None:
-            if store is not None:
-                await store(dead)
-            reader.remove_last()
-    return dead
+    async with _alone(channel, queue):
+        async for tag, dead in _read(channel, queue):
+            if dead.id == dead_letter_id:
+                if store is not None:
+                    await store(dead)
+                channel.raw.basic_ack(tag)
+                return dead
+    return None
 
 
 @contextlib.asynccontextmanager
-async def _reading(channel: Channel, queue: str) -> AsyncIterator[_Reader]:
-    """Lock out all other readers for the block, and put back what was read and not removed.
+async def _alone(channel: Channel, queue: str) -> AsyncIterator[None]:
+    """Lock out all other readers for the block; then put back what was read and not acked.
 
     The server closes the channel with ``RESOURCE_LOCKED`` if another reader is at work.
     """
     lock = f"{dead_queue(queue)}.lock"
     arguments = {"x-queue-type": "classic", "x-expires": _LOCK_EXPIRES}
     await channel.call(channel.raw.queue_declare, lock, exclusive=True, arguments=arguments)
-    reader = _Reader(channel, queue)
     try:
-        yield reader
+        yield
     finally:
         if channel.raw.is_open:
-            reader.put_back()
+            channel.raw.basic_nack(0, multiple=True, requeue=True)
             channel.raw.queue_delete(lock)
 
 
-class _Reader:
-    """Takes one dead letter after another, and holds them."""
+async def _read(channel: Channel, queue: str) -> AsyncIterator[tuple[int, DeadMessage]]:
+    """Yield each dead letter with its delivery tag, oldest first."""
+    answer: asyncio.Future[Any]
 
-    def __init__(self, channel: Channel, queue: str) -> None:
-        self._channel = channel
-        self._queue = queue
-        self._tag = 0
-        self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        channel.raw.add_callback(
-            lambda _: self._answer.set_result(None), [Basic.GetEmpty], one_shot=False
-        )
+    def resolve(_source: object, *message: object) -> None:
+        answer.set_result(message)
 
-    async def next(self) -> DeadMessage | None:
-        """Take the next one; None at the end."""
-        self._answer = asyncio.get_running_loop().create_future()
-        self._channel.raw.basic_get(
-            dead_queue(self._queue), lambda _, *message: self._answer.set_result(message)
-        )
-        message = await self._channel.answer(self._answer)
-        if message is None:
-            return None
+    channel.raw.add_callback(resolve, [Basic.GetEmpty], one_shot=False)
+    while True:
+        answer = asyncio.get_running_loop().create_future()
+        channel.raw.basic_get(dead_queue(queue), resolve)
+        message = await channel.answer(answer)
+        if not message:
+            return
         method, properties, body = message
-        self._tag = method.delivery_tag
-        return read_dead_letter(self._queue, properties, body)
-
-    def remove_last(self) -> None:
-        """Delete the one taken last."""
-        self._channel.raw.basic_ack(self._tag)
-
-    def put_back(self) -> None:
-        """Put back all that are held, in their old order."""
-        if self._tag:
-            self._channel.raw.basic_nack(0, multiple=True, requeue=True)
+        yield method.delivery_tag, read_dead_letter(queue, properties, body)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import Callable
 from typing import Final
 
 from pika import exceptions
@@ -24,9 +23,7 @@ def unavailable(exc: BaseException, address: str) -> BrokerUnavailable:
 
     The cause of the error is `exc`, as pika raised it.
     """
-    root = _root(exc)
-    words = next((words for kind, words in _WORDS if isinstance(root, kind)), _other)
-    error = BrokerUnavailable(words(root, address))
+    error = BrokerUnavailable(_explain(_root(exc), address))
     error.__cause__ = exc
     return error
 
@@ -35,6 +32,46 @@ def is_closed_with(error: BrokerUnavailable, code: int) -> bool:
     """True if the server closed a channel with this reply code."""
     cause = error.__cause__
     return isinstance(cause, exceptions.ChannelClosedByBroker) and cause.reply_code == code
+
+
+def _explain(cause: BaseException, address: str) -> str:
+    server = f"RabbitMQ at {address}"
+    match cause:  # a subclass stands before its base class
+        case exceptions.ProbableAuthenticationError():
+            text = f"{server} refused the login; check the user and the password"
+        case exceptions.ProbableAccessDeniedError():
+            text = f"{server} refused the vhost: {_reply(_one_line(cause))}"
+        case exceptions.ChannelClosedByBroker():
+            text = _channel_closed(cause, server)
+        case ssl.SSLCertVerificationError():
+            text = (
+                f"The certificate of {server} is not trusted: {cause.verify_message}; "
+                "AIMQ_BROKER_CA names a file of authorities to trust"
+            )
+        case ssl.SSLError():
+            text = f"{server} does not speak TLS as asked for: {cause.reason}"
+        case socket.gaierror():
+            text = f"The host name of {server} cannot be resolved: {cause.strerror}"
+        case OSError():
+            text = f"{server} cannot be reached: {cause.strerror or _one_line(cause)}"
+        case _:
+            text = f"{server}: {_reply(_one_line(cause))}"
+    return text
+
+
+def _channel_closed(exc: exceptions.ChannelClosedByBroker, server: str) -> str:
+    found = re.search(r"for queue '([^']+)'", exc.reply_text)
+    if exc.reply_code == PRECONDITION_FAILED and found:
+        queue = found.group(1)
+        return (
+            f"Queue {queue} of {server} exists with other arguments "
+            f"({exc.reply_text}). Another version or another program made it. Stop the services, "
+            f"empty the queue, delete it (rabbitmqctl delete_queue {queue}) and start them: they "
+            "create it again"
+        )
+    if exc.reply_code == ACCESS_REFUSED:
+        return f"{server} does not permit this user: {exc.reply_text}"
+    return f"{server}: {exc.reply_text}"
 
 
 def _root(exc: BaseException) -> BaseException:
@@ -58,61 +95,3 @@ def _reply(text: str) -> str:
     """Return the server's words without those that pika puts around them."""
     found = re.search(r"\(\d{3}[,)] ['\"](?:[A-Z_]+ - )?([^'\"]+)", text)
     return found.group(1) if found else text
-
-
-def _channel_closed(exc: exceptions.ChannelClosedByBroker, address: str) -> str:
-    found = re.search(r"for queue '([^']+)'", exc.reply_text)
-    if exc.reply_code == PRECONDITION_FAILED and found:
-        queue = found.group(1)
-        return (
-            f"Queue {queue} of RabbitMQ at {address} exists with other arguments "
-            f"({exc.reply_text}). Another version or another program made it. Stop the services, "
-            f"empty the queue, delete it (rabbitmqctl delete_queue {queue}) and start them: they "
-            "create it again"
-        )
-    if exc.reply_code == ACCESS_REFUSED:
-        return f"RabbitMQ at {address} does not permit this user: {exc.reply_text}"
-    return f"RabbitMQ at {address}: {exc.reply_text}"
-
-
-def _login(_cause: BaseException, address: str) -> str:
-    return f"RabbitMQ at {address} refused the login; check the user and the password"
-
-
-def _vhost(cause: BaseException, address: str) -> str:
-    return f"RabbitMQ at {address} refused the vhost: {_reply(_one_line(cause))}"
-
-
-def _host_name(cause: socket.gaierror, address: str) -> str:
-    return f"The host name of RabbitMQ at {address} cannot be resolved: {cause.strerror}"
-
-
-def _certificate(cause: ssl.SSLCertVerificationError, address: str) -> str:
-    return (
-        f"The certificate of RabbitMQ at {address} is not trusted: {cause.verify_message}; "
-        "AIMQ_BROKER_CA names a file of authorities to trust"
-    )
-
-
-def _tls(cause: ssl.SSLError, address: str) -> str:
-    return f"RabbitMQ at {address} does not speak TLS as asked for: {cause.reason}"
-
-
-def _network(cause: OSError, address: str) -> str:
-    return f"RabbitMQ at {address} cannot be reached: {cause.strerror or _one_line(cause)}"
-
-
-def _other(cause: BaseException, address: str) -> str:
-    return f"RabbitMQ at {address}: {_reply(_one_line(cause))}"
-
-
-#: A subclass stands before its base class.
-_WORDS: Final[list[tuple[type[BaseException], Callable[..., str]]]] = [
-    (exceptions.ProbableAuthenticationError, _login),
-    (exceptions.ProbableAccessDeniedError, _vhost),
-    (exceptions.ChannelClosedByBroker, _channel_closed),
-    (ssl.SSLCertVerificationError, _certificate),
-    (ssl.SSLError, _tls),
-    (socket.gaierror, _host_name),
-    (OSError, _network),
-]

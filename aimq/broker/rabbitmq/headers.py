@@ -7,6 +7,7 @@ message that is retried again and again for one that goes round in a circle, and
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import uuid
 from datetime import datetime
@@ -66,16 +67,12 @@ class FailureHistory(
 
     def failed(self, failure: Failure, now: datetime) -> FailureHistory:
         """Return the history after one more failed attempt."""
-        kept = bounded(failure)
-        return FailureHistory(
+        return msgspec.structs.replace(
+            self,
             attempts=self.attempts + 1,
-            error=kept.error,
-            error_type=kept.error_type,
-            traceback=kept.traceback,
-            unprocessable=kept.unprocessable,
             first_failed_at=self.first_failed_at or now,
             last_failed_at=now,
-            history=self.history,
+            **dataclasses.asdict(bounded(failure)),
         )
 
 
