@@ -35,6 +35,7 @@ from batch_processor.claiming import Claims
 from batch_processor.consumers import Consumers, consumer_configs
 from batch_processor.context import ConsumerContext
 from batch_processor.factorials import FactorialHandler
+from batch_processor.memory_budget import MemoryBudget, available_memory
 from batch_processor.predictions import PredictionHandler
 from batch_processor.spreadsheets import SpreadsheetHandler
 from batch_processor.webhooks import WebhookHandler
@@ -74,8 +75,11 @@ def run(settings: Settings, queues: Sequence[str] = WORK_QUEUES) -> int:
         reader = stack.enter_context(
             closing(WorkbookReader(settings.max_unpacked_mb, settings.concurrency))
         )
+        memory = MemoryBudget(available_memory() // 2, settings.concurrency)
         handlers: dict[Kind, Handler] = {
-            Kind.SPREADSHEET: one_by_one(SpreadsheetHandler(files, client, reader, settings)),
+            Kind.SPREADSHEET: one_by_one(
+                SpreadsheetHandler(files, client, reader, memory, settings)
+            ),
             Kind.PREDICTION: PredictionHandler(client, settings.max_body_kb * 1024 // 2),
             Kind.FACTORIAL: one_by_one(FactorialHandler(files, pool)),
             Kind.WEBHOOK: one_by_one(WebhookHandler(store, settings)),

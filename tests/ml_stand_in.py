@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from aimq.ml_client.blocking import ARROW
 from aimq.schema.model import Schema, parse_schema
 
+#: Largest JSON body that is read, in bytes: the ML service's default.
+MAX_BODY = 1024 * 1024
 SCHEMA_FILE = Path(__file__).parents[1] / "etl" / "schemas" / "used_cars.toml"
 
 
@@ -163,6 +165,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(fault.status, fault.body, fault.headers)
         elif self.headers["Content-Type"] == ARROW:
             self.answer(200, self.stand_in.score(body))
+        elif len(body) > MAX_BODY:
+            self.answer(413, b'{"detail": "The body is too large."}')
         else:
             self.answer(200, self.stand_in.score_records(body))
 

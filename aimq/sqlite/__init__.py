@@ -1,9 +1,11 @@
-"""What the embedded broker and job store share: one SQLite file, used by several processes.
+"""The SQLite file behind the embedded broker and job store; several processes share it.
 
-url          ``sqlite:///…`` to a path
-connection   opening: pragmas, file checks, migrations
-migrations   the tables, by ``user_version``
-failures     SQLite's errors as one clear line each
-database     reading; writing with group commit
-bell         waking the processes that wait for a change
+url            ``sqlite:///…`` to a path
+times          times as the file has them
+error_mapping  SQLite's errors as errors of AIMQ
+migrations     the tables (``tables/*.sql``), by ``user_version``
+connection     opening the file
+writer         one thread per process and file that commits writes in groups
+notifier       waiting for a change that any process makes
+database       what an adapter uses: submit, write, read
 """

@@ -1,103 +1,89 @@
-"""Opening an SQLite database that several processes use at once.
+"""A connection to an SQLite database that several processes use at once.
 
 Write-ahead logging: readers never wait for the one writer.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-from aimq.sqlite.failures import is_busy
+from aimq.sqlite.error_mapping import is_busy
 from aimq.sqlite.migrations import migrate, version_of
 
 #: Longest wait for another process's transaction, in seconds.
 BUSY_SECONDS: Final = 5.0
-#: Pages (4 KiB) of the log after which a commit moves them to the database file.
-_CHECKPOINT_PAGES: Final = 2000
-_CACHE_KIB: Final = 16_384
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.002
+_BUSY_PAUSE: Final = 0.002
+_log = logging.getLogger(__name__)
 
 
-class Opened(NamedTuple):
-    """A connection, and the file it belongs to as device and inode."""
+class Connection:
+    """A connection that is opened by its first use. One thread at a time may use it.
 
-    connection: sqlite3.Connection
-    identity: tuple[int, int] | None
+    Args:
+        path: the file; it is made when missing.
+    """
 
-    def is_current(self, path: Path) -> bool:
-        """Tell whether `path` still is that file: one deleted under us would be written to no
-        avail, for it is gone with its last user.
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+
+    def get(self) -> sqlite3.Connection:
+        """Return the connection, in autocommit mode; a new one if the file was replaced.
+
+        Raises:
+            sqlite3.Error: the file cannot be used, or is locked for longer than `BUSY_SECONDS`.
+            SettingsError: the database is not one of this AIMQ.
         """
-        return self.identity is not None and self.identity == _identity(path)
+        if self._connection is not None and self._identity != _identity(self._path):
+            _log.warning("%s was deleted or replaced while in use; opening it again", self._path)
+            self.close()
+        if self._connection is None:
+            self._connection = _open(self._path)
+            self._identity = _identity(self._path)
+        return self._connection
+
+    def close(self) -> None:
+        """Close it; the next use opens it again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
-def open_file(path: Path) -> Opened:
-    """As `connect`, noting which file it was."""
-    connection = connect(path)
-    return Opened(connection, _identity(path))
+def _open(path: Path) -> sqlite3.Connection:
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:  # SQLite itself does not wait for the lock that the switch to WAL takes
+        try:
+            return _connect(path)
+        except sqlite3.OperationalError as exc:
+            if not is_busy(exc) or time.monotonic() >= deadline:
+                raise
+        time.sleep(_BUSY_PAUSE)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    try:
+        version_of(connection, str(path))  # before anything is written: the file may not be ours
+        connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        migrate(connection, str(path))
+    except BaseException:
+        connection.close()
+        raise
+    connection.row_factory = sqlite3.Row
+    return connection
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
+    """Return device and inode of a file. Writes to one that was replaced are lost."""
     try:
         status = path.stat()
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Open a database, creating and migrating it as needed.
-
-    The connection is in autocommit mode and may be used by one thread at a time, whichever.
-
-    Raises:
-        sqlite3.Error: as SQLite tells it (`aimq.sqlite.failures.explain`).
-        SettingsError: not a database of this AIMQ.
-    """
-    connection = sqlite3.connect(
-        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-    )
-    try:
-        version_of(connection, str(path))  # before anything is written to what may not be ours
-        _configure(connection)
-        retry_while_busy(lambda: migrate(connection, str(path)))
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def retry_while_busy(action: Callable[[], object]) -> None:
-    """Call `action` until it no longer fails for another process's lock.
-
-    SQLite's own waiting backs off to 100 ms, which would be most of a message's latency, and does
-    not cover every lock.
-
-    Raises:
-        sqlite3.OperationalError: still locked after `BUSY_SECONDS`, or another error.
-    """
-    deadline = time.monotonic() + BUSY_SECONDS
-    pause = _FIRST_PAUSE
-    while True:
-        try:
-            action()
-        except sqlite3.OperationalError as exc:
-            if not is_busy(exc) or time.monotonic() >= deadline:
-                raise
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
-        else:
-            return
-
-
-def _configure(connection: sqlite3.Connection) -> None:
-    # Switching to WAL takes a lock for which SQLite does not wait.
-    retry_while_busy(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone())
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    connection.execute("PRAGMA temp_store = MEMORY")

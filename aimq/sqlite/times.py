@@ -1,4 +1,4 @@
-"""Times as the database has them: whole microseconds since 1970, UTC. Pure, but for the clock."""
+"""Times as the database has them: whole microseconds since 1970, UTC."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+#: Microseconds in a second.
 MICRO: Final = 1_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE: Final = timedelta(microseconds=1)
@@ -16,16 +17,11 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-def to_us(moment: datetime) -> int:
-    """Return a moment in microseconds since 1970, exactly."""
-    return (moment - _EPOCH) // _ONE
+def to_us(moment: datetime | None) -> int | None:
+    """Return a moment in microseconds since 1970, exactly; None for None."""
+    return None if moment is None else (moment - _EPOCH) // _ONE
 
 
-def from_us(value: int) -> datetime:
-    """Return the moment (UTC) of a number of microseconds since 1970."""
-    return _EPOCH + timedelta(microseconds=value)
-
-
-def from_us_or_none(value: int | None) -> datetime | None:
-    """As `from_us`; None for None."""
-    return None if value is None else from_us(value)
+def from_us(value: int | None) -> datetime | None:
+    """Return the moment (UTC) of a number of microseconds since 1970; None for None."""
+    return None if value is None else _EPOCH + timedelta(microseconds=value)

@@ -1,4 +1,4 @@
-"""``sqlite:///…`` URLs. Pure, but for the current folder."""
+"""``sqlite:///…`` URLs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from aimq.errors import SettingsError
 
-PREFIX: Final = "sqlite:///"
+_PREFIX: Final = "sqlite:///"
 
 
 def scheme_of(url: str) -> str:
@@ -17,24 +17,24 @@ def scheme_of(url: str) -> str:
 
 
 def database_path(url: str, variable: str) -> Path:
-    """Return the absolute path of the database file that a URL names.
+    """Return the absolute path of the database file that a URL names, as written.
 
     ``sqlite:///data/aimq.db`` is relative to the current folder, ``sqlite:////var/lib/aimq.db`` is
-    absolute. The path is taken as written, spaces and percent signs included.
+    absolute.
 
     Args:
         url: the URL.
         variable: name of the setting, for the message.
 
     Raises:
-        SettingsError: not of that form, or in memory only.
+        SettingsError: the URL is not of that form, or names no file on disk.
     """
-    if not url.lower().startswith(PREFIX):
+    if not url.lower().startswith(_PREFIX):
         raise SettingsError(
             f"{variable}: {url!r} is not of the form sqlite:///relative/path.db "
             "or sqlite:////absolute/path.db"
         )
-    path = url[len(PREFIX) :]
+    path = url[len(_PREFIX) :]
     if path.strip("/") in {"", ":memory:"} or "mode=memory" in path:
         raise SettingsError(
             f"{variable}: {url!r} names no file; the queue is shared by several processes "
@@ -43,3 +43,20 @@ def database_path(url: str, variable: str) -> Path:
     if "\0" in path or path.endswith("/"):
         raise SettingsError(f"{variable}: {url!r} names no file")
     return Path(path).absolute()
+
+
+def ensure_folder(path: Path, variable: str, data_dir: Path) -> None:
+    """Make the folder of a database file if it is the data folder and missing.
+
+    Raises:
+        SettingsError: the folder cannot be made, or another one is missing.
+    """
+    if path.parent == data_dir.absolute():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise SettingsError(
+                f"AIMQ_DATA_DIR: {path.parent} cannot be made: {exc.strerror}"
+            ) from exc
+    if not path.parent.is_dir():
+        raise SettingsError(f"{variable}: the folder {path.parent} does not exist; make it first")

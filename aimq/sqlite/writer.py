@@ -1,273 +1,185 @@
-"""The one writing connection of a process to a database file, with group commit."""
+"""The thread of a process that writes to a database file, with group commit.
+
+SQLite has one writer at a time, and a commit costs a flush of the disk. So the adapters of a
+process share one writer per file, which commits everything that waits in one transaction.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import sqlite3
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from queue import SimpleQueue
+from typing import Any, Final
 
-from aimq.sqlite.connection import Opened, open_file, retry_while_busy
-from aimq.sqlite.failures import is_outage
+from aimq.errors import SettingsError, TransientError
+from aimq.sqlite.connection import Connection
+from aimq.sqlite.error_mapping import is_outage, map_error
 
 #: Most writes in one transaction, so that other processes get their turn.
 _GROUP: Final = 1000
-_log = logging.getLogger(__name__)
 
 
 class Transaction:
-    """What a write may do: run statements, draw numbers, and ring for those who wait.
+    """What a write may do: run statements, draw numbers, and notify those who wait.
 
-    A write may run more than once, each time in a new transaction whose forerunner was undone.
+    A write may run a second time, in a new transaction, after the first one was rolled back.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._counters: dict[str, int] = {}
-        self._topics: set[str] = set()
         self.execute = connection.execute
+        self._topics: set[str] = set()
 
     def next(self, counter: str) -> int:
-        """Draw the next number of a counter: greater than all drawn before, by any process."""
-        value = self._counters.get(counter)
-        if value is None:
-            row = self.execute("SELECT value FROM counter WHERE name = ?", (counter,)).fetchone()
-            value = int(row[0])
-        self._counters[counter] = value + 1
-        return value + 1
+        """Draw the next number of a counter, greater than all drawn before by any process."""
+        row = self.execute(
+            "UPDATE counter SET value = value + 1 WHERE name = ? RETURNING value", (counter,)
+        ).fetchone()
+        return int(row[0])
 
-    def ring(self, topic: str) -> None:
-        """Wake those who wait for `topic`, once this is committed."""
+    def notify(self, topic: str) -> None:
+        """Wake those who wait for `topic` in any process, after the commit."""
         self._topics.add(topic)
 
-    def finish(self) -> list[int]:
-        """Store the counters. Returns the ports to ring after the commit."""
-        for name, value in self._counters.items():
-            self.execute("UPDATE counter SET value = ? WHERE name = ?", (value, name))
-        if not self._topics:
-            return []
-        marks = ",".join("?" * len(self._topics))
-        found = self.execute(
-            f"SELECT DISTINCT port FROM listener WHERE topic IN ({marks})",  # noqa: S608 # marks
-            tuple(self._topics),
-        )
-        return [port for (port,) in found]
+    def listening(self) -> set[int]:
+        """Return the ports of those who wait for a notified topic."""
+        found = "SELECT port FROM listener WHERE topic = ?"
+        return {port for topic in self._topics for (port,) in self.execute(found, (topic,))}
 
 
+@dataclass(slots=True)
 class Write:
-    """One write that waits for its commit.
+    """One write, and the future that resolves after its commit.
 
-    Args:
-        action: what to do; what it returns is the future's result.
-        durable: flushed to the disk, too.
-        recover: given an error, returns what the future resolves to, or raises what it fails with.
+    Attributes:
+        action: what to do; the future resolves to what it returns.
+        durable: the commit is flushed to the disk.
+        unavailable: the adapter's error for a file that cannot be used.
+        on_outage: what the future resolves to in place of that error, unless None.
     """
 
-    __slots__ = ("_error", "_result", "action", "durable", "future", "recover", "started")
-
-    def __init__(
-        self,
-        action: Callable[[Transaction], Any],
-        *,
-        durable: bool,
-        recover: Callable[[Exception], Any],
-    ) -> None:
-        self.action = action
-        self.durable = durable
-        self.recover = recover
-        self.future: Future[Any] = Future()
-        self.started = False
-        self._result: Any = None
-        self._error: Exception | None = None
-
-    def start(self) -> bool:
-        """Tell whether it is still wanted; from then on it cannot be cancelled."""
-        self.started = True
-        return self.future.set_running_or_notify_cancel()
-
-    def succeed(self, result: Any) -> None:  # noqa: ANN401 # whatever the action returned
-        """Note what it returned; `resolve` tells."""
-        self._result = result
+    action: Callable[[Transaction], Any]
+    durable: bool
+    unavailable: type[TransientError]
+    on_outage: object = None
+    future: Future[Any] = field(default_factory=Future)
 
     def fail(self, error: Exception) -> None:
-        """Note how it failed; `resolve` tells."""
-        self._error = error
-
-    def resolve(self) -> None:
-        """Tell whoever waits."""
-        try:
-            result = self._result if self._error is None else self.recover(self._error)
-        except Exception as exc:  # noqa: BLE001 # the future carries it
-            self.future.set_exception(exc)
+        """Resolve the future after an error."""
+        if self.on_outage is not None and isinstance(error, TransientError):
+            self.future.set_result(self.on_outage)
         else:
-            self.future.set_result(result)
+            self.future.set_exception(error)
 
 
 class Writer:
-    """Commits writes in the order they came. Thread-safe. Shared by all users of a file.
+    """Commits writes in the order of their submission. Thread-safe.
 
-    Futures fail with `sqlite3.Error`, `SettingsError` (not our database) or what the write raised.
+    Callbacks of the futures run on `thread`: they must neither block nor wait for a write.
     """
 
-    _shared: ClassVar[dict[tuple[int, Path], Writer]] = {}
-    _shared_lock: ClassVar[threading.Lock] = threading.Lock()
-
-    @classmethod
-    def of(cls, path: Path) -> Writer:
-        """Return this process's writer for a file; each call needs a `release` of its own."""
-        with cls._shared_lock:
-            key = (os.getpid(), path)  # what a fork inherits is not to be used
-            writer = cls._shared.get(key) or cls._shared.setdefault(key, Writer(path))
-            writer._users += 1  # noqa: SLF001 # its own class
-            return writer
-
-    def release(self) -> None:
-        """Give it back; after the last one, what waits is committed and the file closed."""
-        with self._shared_lock:
-            self._users -= 1
-            if self._users:
-                return
-            self._shared.pop((os.getpid(), self._path), None)
-        self._closing = True
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join()
-        self._finish()
-        self._bell.close()
-
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._users = 0
-        self._waiting: deque[Write] = deque()
-        self._wake = threading.Event()
-        self._committing = threading.Lock()
-        self._opened: Opened | None = None
-        self._synchronous = ""
-        self._closing = False
-        self._thread: threading.Thread | None = None
-        self._thread_lock = threading.Lock()
-        self._bell = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._bell.setblocking(False)
+        self.path = path
+        self.users = 0
+        self._queue: SimpleQueue[Write | None] = SimpleQueue()
+        self._connection = Connection(path)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self.thread = threading.Thread(target=self._run, name=f"sqlite-{path.name}", daemon=True)
+        self.thread.start()
 
     def submit(self, write: Write) -> None:
-        """Queue a write for the writing thread. Does not block."""
-        self._waiting.append(write)
-        if not self._wake.is_set():
-            self._wake.set()
-        if self._closing:  # too late for the thread
-            self._finish()
-        elif self._thread is None:
-            self._start_thread()
+        """Queue a write. Does not block."""
+        self._queue.put(write)
 
-    def run(self, write: Write) -> None:
-        """Commit a write, and all that waits, on this thread, unless another has begun to."""
-        self._waiting.append(write)
-        while not write.started:
-            self._commit_waiting()
-        if self._closing:
-            self._finish()
+    def close(self) -> None:
+        """Commit what was submitted, then close the file. Nothing may be submitted afterwards."""
+        self._queue.put(None)
+        self.thread.join()
 
-    def _start_thread(self) -> None:
-        with self._thread_lock:
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._work, name=f"sqlite-{self._path.name}", daemon=True
-                )
-                self._thread.start()
+    def _run(self) -> None:
+        while (write := self._queue.get()) is not None:
+            self._commit(self._group(write))
+        self._connection.close()
+        self._socket.close()
 
-    def _work(self) -> None:
-        while not self._closing:
-            self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                self._commit_waiting()
-
-    def _finish(self) -> None:
-        while self._waiting:
-            self._commit_waiting()
-        with self._committing:
-            self._disconnect()
-
-    def _commit_waiting(self) -> None:
-        group: list[Write] = []
-        try:
-            with self._committing:
-                while self._waiting and len(group) < _GROUP:
-                    write = self._waiting.popleft()
-                    if write.start():
-                        group.append(write)
-                if group:
-                    self._commit(group)
-        except BaseException:  # Ctrl-C on this thread: the others' writes are in the group, too
-            for write in group:
-                write.fail(sqlite3.InterfaceError("interrupted"))
-            raise
-        finally:
-            for write in group:  # apart from the lock: callbacks may write
-                write.resolve()
+    def _group(self, first: Write) -> list[Write]:
+        group = [first]
+        while len(group) < _GROUP and not self._queue.empty():
+            write = self._queue.get()
+            if write is None:  # closing comes after this group
+                self._queue.put(None)
+                break
+            group.append(write)
+        return [write for write in group if write.future.set_running_or_notify_cancel()]
 
     def _commit(self, group: Sequence[Write]) -> None:
         try:
             results, ports = self._attempt(group)
-        except Exception as exc:  # noqa: BLE001 # handed to whoever waits for the write
-            outage = isinstance(exc, sqlite3.Error) and is_outage(exc)
-            if outage:
-                self._disconnect()
-            if outage or len(group) == 1:
-                for write in group:
-                    write.fail(exc)
-            else:  # one of them is at fault: each by itself
-                for write in group:
-                    self._commit([write])
+        except Exception as exc:  # noqa: BLE001 # the futures carry it
+            self._recover(group, exc)
             return
-        self._ring(ports)
+        for port in ports:
+            with contextlib.suppress(OSError):  # its buffer is full: it is about to look
+                self._socket.sendto(b"", ("127.0.0.1", port))
         for write, result in zip(group, results, strict=True):
-            write.succeed(result)
+            write.future.set_result(result)
 
-    def _attempt(self, group: Sequence[Write]) -> tuple[list[Any], list[int]]:
-        connection = self._connect()
-        self._set_synchronous(connection, any(write.durable for write in group))
-        retry_while_busy(lambda: connection.execute("BEGIN IMMEDIATE"))
+    def _attempt(self, group: Sequence[Write]) -> tuple[list[Any], set[int]]:
+        connection = self._connection.get()
+        mode = "FULL" if any(write.durable for write in group) else "NORMAL"
+        connection.execute(f"PRAGMA synchronous = {mode}")
+        connection.execute("BEGIN IMMEDIATE")
         try:
             transaction = Transaction(connection)
             results = [write.action(transaction) for write in group]
-            ports = transaction.finish()
+            ports = transaction.listening()
             connection.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
-                if connection.in_transaction:  # a full disk has undone it already
+                if connection.in_transaction:  # a full disk has rolled back already
                     connection.execute("ROLLBACK")
             raise
         return results, ports
 
-    def _connect(self) -> sqlite3.Connection:
-        if self._opened is not None and not self._opened.is_current(self._path):
-            _log.warning("%s was deleted or replaced while in use; opening it anew", self._path)
-            self._disconnect()
-        if self._opened is None:
-            self._synchronous = ""
-            self._opened = open_file(self._path)
-        return self._opened.connection
+    def _recover(self, group: Sequence[Write], exc: Exception) -> None:
+        """Fail the writes if the file is at fault, or the only one; else commit each alone."""
+        outage = isinstance(exc, SettingsError) or is_outage(exc)
+        if outage:
+            self._connection.close()
+        for write in group:
+            if not outage and len(group) > 1:
+                self._commit([write])
+            elif isinstance(exc, (sqlite3.Error, SettingsError)):
+                write.fail(map_error(exc, self.path, write.unavailable))
+            else:
+                write.fail(exc)
 
-    def _disconnect(self) -> None:
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            opened.connection.close()
 
-    def _set_synchronous(self, connection: sqlite3.Connection, durable: bool) -> None:  # noqa: FBT001 # what it sets
-        mode = "FULL" if durable else "NORMAL"
-        if mode != self._synchronous:
-            connection.execute(f"PRAGMA synchronous = {mode}")
-            self._synchronous = mode
+_writers: Final[dict[Path, Writer]] = {}
+_writers_lock: Final = threading.Lock()
+os.register_at_fork(after_in_child=_writers.clear)  # a fork does not have their threads
 
-    def _ring(self, ports: Sequence[int]) -> None:
-        for port in ports:
-            with contextlib.suppress(OSError):  # its buffer is full: it will look anyhow
-                self._bell.sendto(b"", ("127.0.0.1", port))
+
+def acquire_writer(path: Path) -> Writer:
+    """Return this process's writer for a file; each call needs one `release_writer`."""
+    with _writers_lock:
+        writer = _writers.get(path) or _writers.setdefault(path, Writer(path))
+        writer.users += 1
+        return writer
+
+
+def release_writer(writer: Writer) -> None:
+    """Give a writer back; the last user closes it, which commits what was submitted."""
+    with _writers_lock:
+        writer.users -= 1
+        if writer.users:
+            return
+        _writers.pop(writer.path, None)
+    writer.close()

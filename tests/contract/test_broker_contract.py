@@ -5,7 +5,7 @@ pytest.register_assert_rewrite("tests.contract.broker_contract")
 from tests.contract.broker_contract import BrokerContract, BrokerHarness  # noqa: E402
 
 
-class EmbeddedHarness(BrokerHarness):
+class SqliteHarness(BrokerHarness):
     def __init__(self, folder):
         self._folder = folder
 
@@ -19,7 +19,7 @@ class EmbeddedHarness(BrokerHarness):
         broker.publish_body(queue, body, "").result(20)
 
 
-class TestEmbeddedBroker(BrokerContract):
+class TestSqliteBroker(BrokerContract):
     @pytest.fixture
     def harness(self, tmp_path):
-        return EmbeddedHarness(tmp_path)
+        return SqliteHarness(tmp_path)

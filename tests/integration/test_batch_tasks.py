@@ -25,6 +25,7 @@ from aimq.workbook import WorkbookReader
 from batch_processor.app import consumer_context
 from batch_processor.consumers import Consumers, consumer_configs
 from batch_processor.factorials import FactorialHandler
+from batch_processor.memory_budget import MemoryBudget
 from batch_processor.predictions import PredictionHandler
 from batch_processor.spreadsheets import SpreadsheetHandler
 from batch_processor.webhooks import WebhookHandler
@@ -92,7 +93,9 @@ class Plant:
     def start(self, queues=WORK_QUEUES):
         handlers = {
             Kind.SPREADSHEET: one_by_one(
-                SpreadsheetHandler(self.files, self.client, self.reader, self.settings)
+                SpreadsheetHandler(
+                    self.files, self.client, self.reader, MemoryBudget(2**30, 2), self.settings
+                )
             ),
             Kind.PREDICTION: PredictionHandler(self.client, self.settings.max_body_kb * 512),
             Kind.FACTORIAL: one_by_one(FactorialHandler(self.files, self.pool)),
@@ -221,6 +224,15 @@ def test_a_wrong_record_fails_alone_and_is_dead_lettered(make, ml):
     assert (letter.message_id, letter.failure.error_type) == (wrong.job_id, "Invalid")
 
 
+def test_large_records_of_one_client_fail_no_task_of_another(make):
+    plant = make()
+    large = [record(n) | {"note": "x" * 600_000} for n in (1, 2)]
+    ids = plant.predict(*(record(n) for n in range(50)), *large, *(record(n) for n in range(50)))
+    plant.start()
+    innocent = plant.finished(*ids[:50], *ids[52:])
+    assert {(job.status, job.attempts) for job in innocent} == {(Status.DONE, 1)}
+
+
 def test_predictions_wait_for_an_ml_service_that_is_away(make, ml):
     plant = make()
     ml.faults.extend([Fault(status=503)] * 2)
@@ -289,6 +301,16 @@ def test_a_process_that_keeps_dying_fails_its_task_and_no_other(make):
     assert done.status is Status.DONE
     assert failed.status is Status.FAILED
     assert "died (signal 9)" in failed.error
+
+
+def test_the_death_of_this_process_does_not_count_against_a_factorial(make):
+    plant = make()
+    [innocent] = plant.factorial(10)
+    for _ in range(plant.settings.delivery_limit):
+        plant.store.claim([innocent], "a worker that dies of something else", 0.01)
+        threading.Event().wait(0.02)  # the lease runs out by the store's clock
+    plant.start()
+    assert plant.finished(innocent)[0].status is Status.DONE
 
 
 def test_a_stop_hands_a_long_task_back_and_another_worker_does_it(make):

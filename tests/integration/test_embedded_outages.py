@@ -13,7 +13,7 @@ from aimq.messages import Kind, Message
 from aimq.settings import Settings
 from aimq.sqlite import connection as connections
 from aimq.sqlite.migrations import MIGRATIONS
-from aimq.sqlite.writer import Writer
+from aimq.sqlite.writer import acquire_writer, release_writer
 
 PATIENCE = 20
 MESSAGE = Message(job_id="1", kind=Kind.SPREADSHEET)
@@ -41,9 +41,9 @@ def foreigner(tmp_path):
 
 def pragma(broker, statement):
     """Run a pragma on the one writing connection, where a fault is to be."""
-    writer = Writer.of(broker._database.path)
-    writer._opened.connection.execute(statement)
-    writer.release()
+    writer = acquire_writer(broker._database.path)
+    writer._connection.get().execute(statement)
+    release_writer(writer)
 
 
 @pytest.mark.parametrize("adapter", [SqliteBroker, SqliteStore])

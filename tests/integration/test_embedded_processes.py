@@ -12,8 +12,8 @@ from aimq.jobs.port import Claim, Outcome
 from aimq.jobs.sqlite import SqliteStore
 from aimq.messages import Kind, Message
 from aimq.settings import Settings
-from aimq.sqlite import bell
-from aimq.sqlite.writer import Writer
+from aimq.sqlite import notifier
+from aimq.sqlite.writer import Transaction
 
 PATIENCE = 20
 MESSAGE = Message(job_id="1", kind=Kind.SPREADSHEET)
@@ -68,7 +68,7 @@ def start_receiving(subscription):
 
 
 def test_a_consumer_is_woken_without_polling(broker, settings, monkeypatch):
-    monkeypatch.setattr(bell, "POLL_SECONDS", 3600)
+    monkeypatch.setattr(notifier, "POLL_SECONDS", 3600)
     waiting, received = start_receiving(broker.subscribe("q", prefetch=1))
 
     run(PUBLISH, settings.data_dir)
@@ -77,8 +77,8 @@ def test_a_consumer_is_woken_without_polling(broker, settings, monkeypatch):
     assert len(received) == 1
 
 
-def test_a_consumer_polls_where_bells_do_not_reach(broker, other, monkeypatch):
-    monkeypatch.setattr(Writer, "_ring", lambda self, ports: None)
+def test_a_consumer_polls_where_datagrams_do_not_reach(broker, other, monkeypatch):
+    monkeypatch.setattr(Transaction, "listening", lambda self: set())
     waiting, received = start_receiving(broker.subscribe("q", prefetch=1))
 
     other.publish("q", MESSAGE).result(PATIENCE)

@@ -10,10 +10,10 @@ from typing import Final
 from aimq.broker.port import DeadMessage, QueueCounts
 from aimq.broker.sqlite import dead_letters, queue_table
 from aimq.broker.sqlite.subscription import SqliteSubscription
-from aimq.errors import BrokerUnavailable, TransientError
+from aimq.errors import AimqError, BrokerUnavailable
 from aimq.messages import Message, encode
 from aimq.settings import Settings
-from aimq.sqlite.database import open_database
+from aimq.sqlite.database import Database
 from aimq.sqlite.times import now_us
 
 #: Renewals per lease: two may fail before a delivery is lost.
@@ -35,7 +35,7 @@ class SqliteBroker:
 
     def __init__(self, settings: Settings) -> None:
         self._lease = settings.lease_seconds
-        self._database = open_database(
+        self._database = Database(
             settings.broker_url, "AIMQ_BROKER_URL", settings.data_dir, BrokerUnavailable
         )
         self._subscriptions: list[SqliteSubscription] = []
@@ -93,7 +93,7 @@ class SqliteBroker:
             renewing, self._renewing = self._renewing, None
         for subscription in subscriptions:
             subscription.close()
-            subscription.abandon()
+            subscription.release()
         if renewing is not None:
             renewing.join()
         self._database.close()
@@ -101,12 +101,9 @@ class SqliteBroker:
     def _renew(self) -> None:
         while not self._stop.wait(self._lease / _RENEWALS):
             with self._lock:
-                self._subscriptions = [s for s in self._subscriptions if not s.finished]
                 subscriptions = list(self._subscriptions)
             for subscription in subscriptions:
                 try:
                     subscription.renew()
-                except TransientError as exc:
+                except AimqError as exc:
                     _log.warning("Leases were not renewed: %s", exc.detail)
-                except Exception:  # noqa: BLE001 # renewing goes on whatever happens
-                    _log.exception("Leases were not renewed")

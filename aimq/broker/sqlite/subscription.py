@@ -1,4 +1,4 @@
-"""A consumer's hold on one queue of the embedded broker."""
+"""The Subscription port on an SQLite file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Final, cast
 from aimq.broker.failure_history import bounded
 from aimq.broker.port import Delivery, Failure
 from aimq.broker.sqlite import queue_table
-from aimq.broker.sqlite.queue_table import Tag
+from aimq.broker.sqlite.rows import Tag
 from aimq.errors import TransientError
-from aimq.sqlite.bell import Bell
 from aimq.sqlite.database import Database
+from aimq.sqlite.notifier import Notifier
 from aimq.sqlite.times import MICRO, now_us
 from aimq.sqlite.writer import Transaction
 
@@ -25,14 +25,14 @@ _log = logging.getLogger(__name__)
 
 
 class SqliteSubscription:
-    """The Subscription port. It holds what it gave out and nothing more, so that a message never
-    waits in a busy process while another is idle.
+    """Holds what it gave out and nothing more: no message waits in a busy process while another
+    process is idle.
 
     Args:
         database: the queue's file.
         queue: the work queue.
         prefetch: most unsettled deliveries.
-        lease: seconds a delivery outlives its consumer; `renew` is to be called more often.
+        lease: seconds a delivery outlives its consumer; `renew` is called more often.
     """
 
     def __init__(self, database: Database, queue: str, prefetch: int, lease: float) -> None:
@@ -40,18 +40,12 @@ class SqliteSubscription:
         self._queue = queue
         self._prefetch = prefetch
         self._lease_us = int(lease * MICRO)
-        self._bell = Bell(database, queue)
+        self._notifier = Notifier(database, queue)
         self._held: set[Tag] = set()
         self._lock = threading.Lock()  # of _held
         self._receiving = threading.Lock()  # one thread at a time waits
-        self._full = False
-        self._out = False
+        self._outage = False
         self._closed = False
-
-    @property
-    def finished(self) -> bool:
-        """Tell whether it is closed with nothing left to settle."""
-        return self._closed and not self._held
 
     def receive(self, limit: int = 1, timeout: float | None = None) -> list[Delivery]:
         """See the port."""
@@ -60,46 +54,51 @@ class SqliteSubscription:
             return []
         try:
             while not self._closed:
-                self._bell.clear()
                 found, pause = self._look(limit)
                 left = deadline - time.monotonic()
                 if found or left <= 0:
                     return found
-                self._bell.wait(min(pause, left))
+                self._notifier.wait(min(pause, left))
             return []
         finally:
             self._receiving.release()
 
     def ack(self, delivery: Delivery) -> Future[bool]:
         """See the port."""
-        return self._settle(delivery, queue_table.forget)
+        return self._settle(delivery, queue_table.ack)
 
     def retry(self, delivery: Delivery, delay: float, failure: Failure) -> Future[bool]:
         """See the port."""
-        now = now_us()
-        return self._delay(delivery, now + int(delay * MICRO), (bounded(failure), now))
+        now, kept = now_us(), bounded(failure)
+        due_at = now + int(delay * MICRO)
+        return self._settle(
+            delivery, lambda tx, tag: queue_table.retry(tx, self._queue, tag, due_at, kept, now)
+        )
 
     def defer(self, delivery: Delivery, delay: float) -> Future[bool]:
         """See the port."""
-        return self._delay(delivery, now_us() + int(delay * MICRO), None)
+        due_at = now_us() + int(delay * MICRO)
+        return self._settle(
+            delivery, lambda tx, tag: queue_table.defer(tx, self._queue, tag, due_at)
+        )
 
     def dead_letter(self, delivery: Delivery, failure: Failure) -> Future[bool]:
         """See the port."""
         now, kept = now_us(), bounded(failure)
-        return self._settle(delivery, lambda tx, tag: queue_table.bury(tx, tag, kept, now))
+        return self._settle(delivery, lambda tx, tag: queue_table.dead_letter(tx, tag, kept, now))
 
     def requeue(self, delivery: Delivery) -> Future[bool]:
         """See the port."""
         return self._settle(
-            delivery, lambda tx, tag: queue_table.put_back(tx, self._queue, tag, lost=False)
+            delivery, lambda tx, tag: queue_table.requeue(tx, self._queue, tag, lost=False)
         )
 
     def close(self) -> None:
         """See the port. Nothing is held that was not given out, so nothing is handed back."""
         self._closed = True
-        self._bell.ring()
-        with self._receiving:
-            self._bell.close()
+        self._notifier.notify()
+        with self._receiving:  # a receive in progress ends
+            self._notifier.close()
 
     def renew(self) -> None:
         """Hold what was given out for another lease. Raises `BrokerUnavailable`."""
@@ -109,43 +108,43 @@ class SqliteSubscription:
             return
         until = now_us() + self._lease_us
         void = self._database.write(lambda tx: queue_table.extend(tx, tags, until), durable=False)
-        if void:
-            with self._lock:
-                lost = self._held.intersection(void)  # others were settled meanwhile
-                self._held.difference_update(void)
-            if lost:
-                _log.warning(
-                    "%s: %d deliveries were lost to a lapsed lease", self._queue, len(lost)
-                )
-                self._bell.ring()
+        with self._lock:
+            lost = self._held.intersection(void)  # others were settled meanwhile
+            self._held -= lost
+        if lost:
+            _log.warning("%s: %d deliveries were lost to a lapsed lease", self._queue, len(lost))
+            self._notifier.notify()
 
-    def abandon(self) -> None:
-        """Put back what was given out and never settled: the broker is closed."""
+    def release(self) -> None:
+        """Put back what was given out and never settled: the broker is closing."""
         with self._lock:
             tags, self._held = self._held, set()
         for tag in sorted(tags):
-            self._submit(tag, lambda tx, tag: queue_table.put_back(tx, self._queue, tag, lost=True))
+            self._submit(tag, lambda tx, tag: queue_table.requeue(tx, self._queue, tag, lost=True))
 
     def _look(self, limit: int) -> tuple[list[Delivery], float]:
-        """Return what could be had, or else for how many seconds there is nothing to be had."""
+        """Return messages, or else the seconds until a delay or a lease ends."""
         try:
-            self._bell.ensure_listed()
-            with self._lock:
-                room = min(limit, self._prefetch - len(self._held))
-                self._full = room <= 0
-            if room <= 0:
-                return [], float("inf")
-            with self._database.reading() as connection:
-                ready, due_at = queue_table.outlook(connection, self._queue)
-            now = now_us()
-            if ready or (due_at is not None and due_at <= now):
-                return self._take(room, now), 0.0
+            self._notifier.prepare()
+            found, pause = self._take_ready(limit)
         except TransientError as exc:
-            if not self._out:
+            if not self._outage:
                 _log.warning("%s: %s", self._queue, exc.detail)
-            self._out = True
+            self._outage = True
             return [], _OUTAGE_PAUSE
-        self._out = False
+        self._outage = False
+        return found, pause
+
+    def _take_ready(self, limit: int) -> tuple[list[Delivery], float]:
+        with self._lock:
+            room = min(limit, self._prefetch - len(self._held))
+        if room <= 0:
+            return [], float("inf")
+        with self._database.reading() as connection:
+            ready, due_at = queue_table.outlook(connection, self._queue)
+        now = now_us()
+        if ready or (due_at is not None and due_at <= now):
+            return self._take(room, now), 0.0
         return [], float("inf") if due_at is None else (due_at - now) / MICRO
 
     def _take(self, room: int, now: int) -> list[Delivery]:
@@ -161,28 +160,22 @@ class SqliteSubscription:
             return []
         return found
 
-    def _delay(
-        self, delivery: Delivery, due_at: int, failed: tuple[Failure, int] | None
-    ) -> Future[bool]:
-        return self._settle(
-            delivery, lambda tx, tag: queue_table.delay(tx, self._queue, tag, due_at, failed)
-        )
-
     def _settle(
         self, delivery: Delivery, action: Callable[[Transaction, Tag], bool]
     ) -> Future[bool]:
         tag = cast("Tag", delivery.tag)
         with self._lock:
+            full = len(self._held) >= self._prefetch
             held = tag in self._held
             self._held.discard(tag)
         if not held:
             future: Future[bool] = Future()
             future.set_result(False)
             return future
-        if self._full:
-            self._bell.ring()
+        if full:  # there is room again
+            self._notifier.notify()
         return self._submit(tag, action)
 
     def _submit(self, tag: Tag, action: Callable[[Transaction, Tag], bool]) -> Future[bool]:
         # A delivery whose outcome cannot be stored is given again after its lease: False.
-        return self._database.submit(lambda tx: action(tx, tag), durable=False, otherwise=False)
+        return self._database.submit(lambda tx: action(tx, tag), durable=False, on_outage=False)

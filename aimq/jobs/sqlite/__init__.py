@@ -1,4 +1,11 @@
-"""The embedded job store: records in an SQLite file, for several processes at once."""
+"""The embedded job store: records in an SQLite file that several processes share.
+
+store       the JobStore port
+rows        a job as a row of the ``job`` table, and back
+claims      claims in that table
+tombstones  ids of deleted jobs
+watch       calls listeners for changed jobs
+"""
 
 from aimq.jobs.sqlite.store import SqliteStore
 

@@ -1,105 +1,84 @@
-"""A job as a row of the ``job`` table, and back. Times in microseconds since 1970."""
+"""A job as a row of the ``job`` table, and back: each field of `Job` is the column of that name.
+
+A new field needs a column (``aimq/sqlite/tables``), and a codec here if SQLite has no such type.
+"""
 
 # ruff: noqa: S608 # only constants of ours are put into SQL; values are bound
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
 
 from aimq.jobs.job import Job, Status
 from aimq.messages import Kind
-from aimq.sqlite.times import from_us, from_us_or_none, to_us
+from aimq.sqlite.times import from_us, to_us
 from aimq.sqlite.writer import Transaction
 
-#: Topic of the bells of those who watch.
+#: Topic of changed jobs.
 TOPIC: Final = "jobs"
-
-_COLUMNS: Final = (
-    "job_id, kind, filename, status, rows_total, rows_done, rows_failed, attempts, error,"
-    " model_versions, created_at, started_at, finished_at, published, traceparent, callback_url,"
+_FIELDS: Final = tuple(field.name for field in msgspec.structs.fields(Job))
+_LONG: Final = {"input", "result"}
+#: The columns of a whole job, and of a job without what may be long.
+WHOLE: Final = ", ".join(_FIELDS)
+SUMMARY: Final = ", ".join(f"x'' AS {name}" if name in _LONG else name for name in _FIELDS)
+_INSERT: Final = (
+    f"INSERT INTO job ({WHOLE}, idempotency_key, change)"
+    f" VALUES ({', '.join('?' * len(_FIELDS))}, ?, ?) ON CONFLICT (job_id) DO NOTHING"
 )
-#: A whole job.
-WHOLE: Final = f"{_COLUMNS} input, result"
-#: A job without what may be long.
-SUMMARY: Final = f"{_COLUMNS} x'', x''"
+
+
+def encode_versions(versions: dict[str, str]) -> str:
+    """Return the value of the column ``model_versions``."""
+    return msgspec.json.encode(versions).decode()
+
+
+_ENCODE: Final[dict[str, Callable[[Any], object]]] = {
+    "model_versions": encode_versions,
+    "created_at": to_us,
+    "started_at": to_us,
+    "finished_at": to_us,
+}
+_DECODE: Final[dict[str, Callable[[Any], object]]] = {
+    "kind": Kind,
+    "status": Status,
+    "published": bool,
+    "model_versions": msgspec.json.decode,
+    "created_at": from_us,
+    "started_at": from_us,
+    "finished_at": from_us,
+}
 _LONGEST_ID: Final = 128
 
 
-def sound(job_id: str) -> bool:
-    """Tell whether an id could be one at all; others are not looked for."""
+def valid_id(job_id: str) -> bool:
+    """False if no job can have this id: it is not looked for."""
     return job_id.isascii() and 0 < len(job_id) <= _LONGEST_ID
 
 
-def to_job(row: Iterable[Any]) -> Job:
+def to_job(row: sqlite3.Row) -> Job:
     """Return the job of a row of `WHOLE` or `SUMMARY`."""
-    (
-        job_id, kind, filename, status, rows_total, rows_done, rows_failed, attempts, error,
-        versions, created, started, finished, published, traceparent, callback_url, work, result,
-    ) = row  # fmt: skip
-    return Job(
-        job_id=job_id,
-        kind=Kind(kind),
-        filename=filename,
-        status=Status(status),
-        rows_total=rows_total,
-        rows_done=rows_done,
-        rows_failed=rows_failed,
-        attempts=attempts,
-        error=error,
-        model_versions={} if versions == "{}" else msgspec.json.decode(versions),
-        created_at=from_us(created),
-        started_at=from_us_or_none(started),
-        finished_at=from_us_or_none(finished),
-        published=bool(published),
-        traceparent=traceparent,
-        callback_url=callback_url,
-        input=work,
-        result=result,
-    )
+    values: dict[str, Any] = {name: row[name] for name in _FIELDS}
+    for name, decode in _DECODE.items():
+        values[name] = decode(values[name])
+    return Job(**values)
 
 
 def insert(tx: Transaction, job: Job, idempotency_key: str) -> None:
     """Store a new job; one with the same id stays as it is."""
-    cursor = tx.execute(
-        "INSERT INTO job (job_id, kind, filename, status, rows_total, rows_done, rows_failed,"
-        " attempts, error, model_versions, created_at, started_at, finished_at, published,"
-        " traceparent, callback_url, input, result, idempotency_key, change)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (job_id) DO NOTHING",
-        (
-            job.job_id,
-            job.kind.value,
-            job.filename,
-            job.status.value,
-            job.rows_total,
-            job.rows_done,
-            job.rows_failed,
-            job.attempts,
-            job.error,
-            msgspec.json.encode(job.model_versions).decode(),
-            to_us(job.created_at),
-            None if job.started_at is None else to_us(job.started_at),
-            None if job.finished_at is None else to_us(job.finished_at),
-            job.published,
-            job.traceparent,
-            job.callback_url,
-            job.input,
-            job.result,
-            idempotency_key or None,
-            tx.next("change"),
-        ),
-    )
-    if cursor.rowcount:
-        tx.ring(TOPIC)
+    values: dict[str, Any] = {name: getattr(job, name) for name in _FIELDS}
+    for name, encode in _ENCODE.items():
+        values[name] = encode(values[name])
+    tx.execute(_INSERT, (*values.values(), idempotency_key or None, tx.next("change")))
+    tx.notify(TOPIC)
 
 
 def find(source: Transaction | sqlite3.Connection, job_id: str, born_after: int) -> Job | None:
-    """Return a job that has not expired: made after `born_after`."""
-    if not sound(job_id):
+    """Return a job that has not expired: it was made after `born_after`."""
+    if not valid_id(job_id):
         return None
     row = source.execute(
         f"SELECT {WHOLE} FROM job WHERE job_id = ? AND created_at > ?", (job_id, born_after)
@@ -107,14 +86,15 @@ def find(source: Transaction | sqlite3.Connection, job_id: str, born_after: int)
     return None if row is None else to_job(row)
 
 
-def change(tx: Transaction, job_id: str, assignments: str, values: Iterable[object] = ()) -> None:
-    """Set columns of a job and tell those who watch.
+def change(tx: Transaction, job_id: str, assignments: str, values: Iterable[object] = ()) -> Job:
+    """Set columns of a job that is there, notify those who watch, and return the job.
 
     Args:
         assignments: SQL of ours, such as ``status = ?, error = NULL``; `values` fill its marks.
     """
-    tx.execute(
-        f"UPDATE job SET {assignments}, change = ? WHERE job_id = ?",
+    row = tx.execute(
+        f"UPDATE job SET {assignments}, change = ? WHERE job_id = ? RETURNING {WHOLE}",
         (*values, tx.next("change"), job_id),
-    )
-    tx.ring(TOPIC)
+    ).fetchone()
+    tx.notify(TOPIC)
+    return to_job(row)

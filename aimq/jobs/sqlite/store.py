@@ -10,10 +10,9 @@ from aimq.errors import StoreUnavailable
 from aimq.jobs.job import Job, Status
 from aimq.jobs.port import Claim, Outcome, Refused
 from aimq.jobs.sqlite import claims, rows, tombstones
-from aimq.jobs.sqlite.rows import SUMMARY, WHOLE, to_job
 from aimq.jobs.sqlite.watch import Watch
 from aimq.settings import Settings
-from aimq.sqlite.database import open_database
+from aimq.sqlite.database import Database
 from aimq.sqlite.times import MICRO, now_us
 from aimq.sqlite.writer import Transaction
 
@@ -30,7 +29,7 @@ class SqliteStore:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._database = open_database(
+        self._database = Database(
             settings.store_url, "AIMQ_STORE_URL", settings.data_dir, StoreUnavailable
         )
         self._ttl_us = settings.result_ttl_seconds * MICRO
@@ -42,20 +41,6 @@ class SqliteStore:
         pairs = list(zip(jobs, keys, strict=True))
         return self._database.write(lambda tx: [self._create(tx, *pair) for pair in pairs])
 
-    def _create(self, tx: Transaction, job: Job, key: str) -> Job:
-        if key:
-            row = tx.execute(
-                f"SELECT {WHOLE} FROM job WHERE idempotency_key = ? AND created_at > ?",
-                (key, self._born_after()),
-            ).fetchone()
-            if row is not None:
-                return to_job(row)
-            tx.execute(  # of an expired job that was not swept yet
-                "UPDATE job SET idempotency_key = NULL WHERE idempotency_key = ?", (key,)
-            )
-        rows.insert(tx, job, key)
-        return job
-
     def get(self, job_id: str) -> Job | None:
         """See the port."""
         with self._database.reading() as connection:
@@ -63,50 +48,38 @@ class SqliteStore:
 
     def recent(self, limit: int = 50, status: Status | None = None) -> list[Job]:
         """See the port."""
-        condition, values = ("", ()) if status is None else (" AND status = ?", (status.value,))
+        condition, values = ("", ()) if status is None else (" AND status = ?", (status,))
         with self._database.reading() as connection:
             found = connection.execute(
-                f"SELECT {SUMMARY} FROM job WHERE created_at > ?{condition}"
+                f"SELECT {rows.SUMMARY} FROM job WHERE created_at > ?{condition}"
                 " ORDER BY created_at DESC, number DESC LIMIT ?",
                 (self._born_after(), *values, limit),
             ).fetchall()
-        return [to_job(row) for row in found]
+        return [rows.to_job(row) for row in found]
 
     def mark_published(self, job_ids: Sequence[str]) -> None:
         """See the port."""
-        known = [(job_id,) for job_id in job_ids if rows.sound(job_id)]
-
-        def mark(tx: Transaction) -> None:
-            for job_id in known:
-                tx.execute("UPDATE job SET published = 1 WHERE job_id = ?", job_id)
-
-        self._database.write(mark, durable=False)
+        self._for_each(job_ids, "UPDATE job SET published = 1 WHERE job_id = ?")
 
     def take_unpublished(self, older_than: float, lease: float, limit: int = 100) -> list[Job]:
         """See the port."""
         now = now_us()
-        return self._database.write(
-            lambda tx: self._sweep(
-                tx,
-                "published = 0 AND status = 'queued' AND created_at <= ? AND created_at > ?",
-                (now - int(older_than * MICRO), now - self._ttl_us),
-                now + int(lease * MICRO),
-                limit,
-            ),
-            durable=False,
+        return self._sweep(
+            "published = 0 AND status = 'queued' AND created_at <= ? AND created_at > ?",
+            (now - int(older_than * MICRO), now - self._ttl_us),
+            lease,
+            limit,
         )
 
     def claim(self, job_ids: Sequence[str], owner: str, lease: float) -> list[Claim | Refused]:
         """See the port."""
 
-        def give(tx: Transaction) -> list[Claim | Refused]:
+        def claim(tx: Transaction) -> list[Claim | Refused]:
             now = now_us()
-            return [
-                claims.claim(tx, job_id, owner, lease, now, now - self._ttl_us)
-                for job_id in job_ids
-            ]
+            born_after = now - self._ttl_us
+            return [claims.claim(tx, each, owner, lease, now, born_after) for each in job_ids]
 
-        return self._database.write(give, durable=False)
+        return self._database.write(claim, durable=False)
 
     def renew(self, claims_: Sequence[Claim], lease: float) -> list[bool]:
         """See the port."""
@@ -120,18 +93,15 @@ class SqliteStore:
     ) -> bool:
         """See the port."""
 
-        def store(tx: Transaction) -> bool:
+        def progress(tx: Transaction) -> bool:
             if not claims.holds(tx, claim):
                 return False
-            rows.change(
-                tx,
-                claim.job.job_id,
-                "rows_total = ?, rows_done = ?, rows_failed = ?",
-                (rows_total, rows_done, rows_failed),
-            )
+            counts = (rows_total, rows_done, rows_failed)
+            assignments = "rows_total = ?, rows_done = ?, rows_failed = ?"
+            rows.change(tx, claim.job.job_id, assignments, counts)
             return True
 
-        return self._database.write(store, durable=False)
+        return self._database.write(progress, durable=False)
 
     def settle(self, outcomes: Sequence[Outcome]) -> list[bool]:
         """See the port."""
@@ -148,88 +118,36 @@ class SqliteStore:
         """See the port."""
         return self._finish(job_id, Status.CANCELLED, "Cancelled on request.")
 
-    def _finish(self, job_id: str, status: Status, error: str) -> Job | None:
-        def finish(tx: Transaction) -> Job | None:
-            job = rows.find(tx, job_id, self._born_after())
-            if job is None or job.final:
-                return job
-            rows.change(
-                tx,
-                job_id,
-                f"status = ?, error = ?, finished_at = ?, {claims.FREE}",
-                (status.value, error, now_us()),
-            )
-            return rows.find(tx, job_id, self._born_after())
-
-        return self._database.write(finish)
-
     def requeue(self, job_id: str) -> Job | None:
         """See the port."""
-
-        def requeue(tx: Transaction) -> Job | None:
-            job = rows.find(tx, job_id, self._born_after())
-            if job is None or job.status is not Status.FAILED:
-                return job
-            rows.change(
-                tx,
-                job_id,
-                "status = 'queued', attempts = 0, crashes = 0, error = NULL, finished_at = NULL,"
-                f" published = 1, {claims.FREE}",
-            )
-            return rows.find(tx, job_id, self._born_after())
-
-        return self._database.write(requeue)
+        return self._change_if(
+            job_id,
+            lambda job: job.status is Status.FAILED,
+            "status = 'queued', attempts = 0, crashes = 0, error = NULL, finished_at = NULL,"
+            " published = 1",
+        )
 
     def delete(self, job_id: str) -> bool:
         """See the port."""
-        if not rows.sound(job_id):
-            return False
 
         def delete(tx: Transaction) -> bool:
-            row = tx.execute(
-                "DELETE FROM job WHERE job_id = ? RETURNING created_at", (job_id,)
-            ).fetchone()
+            statement = "DELETE FROM job WHERE job_id = ? RETURNING created_at"
+            row = tx.execute(statement, (job_id,)).fetchone()
             if row is None:
                 return False
-            tombstones.leave(tx, job_id, row[0] + self._ttl_us, now_us())
+            tombstones.leave(tx, job_id, row["created_at"] + self._ttl_us, now_us())
             return True
 
-        return self._database.write(delete)
+        return rows.valid_id(job_id) and self._database.write(delete)
 
     def delete_all(self, job_ids: Sequence[str]) -> None:
         """See the port."""
-        known = [(job_id,) for job_id in job_ids if rows.sound(job_id)]
-
-        def forget(tx: Transaction) -> None:
-            for job_id in known:
-                tx.execute("DELETE FROM job WHERE job_id = ?", job_id)
-
-        self._database.write(forget, durable=False)
+        self._for_each(job_ids, "DELETE FROM job WHERE job_id = ?")
 
     def take_expired(self, lease: float, limit: int = 100) -> list[str]:
         """See the port."""
-        now = now_us()
-        found = self._database.write(
-            lambda tx: self._sweep(
-                tx, "created_at <= ?", (now - self._ttl_us,), now + int(lease * MICRO), limit
-            ),
-            durable=False,
-        )
-        return [job.job_id for job in found]
-
-    def _sweep(
-        self, tx: Transaction, condition: str, values: tuple[int, ...], until: int, limit: int
-    ) -> list[Job]:
-        """Return jobs, oldest first, that nobody else is sweeping, and keep them until `until`."""
-        found = tx.execute(
-            f"SELECT {WHOLE} FROM job WHERE {condition} AND swept_until <= ?"
-            " ORDER BY created_at LIMIT ?",
-            (*values, now_us(), limit),
-        ).fetchall()
-        jobs = [to_job(row) for row in found]
-        for job in jobs:
-            tx.execute("UPDATE job SET swept_until = ? WHERE job_id = ?", (until, job.job_id))
-        return jobs
+        expired = self._sweep("created_at <= ?", (self._born_after(),), lease, limit)
+        return [job.job_id for job in expired]
 
     def watch(self, listener: Callable[[Job], None]) -> Callable[[], None]:
         """See the port."""
@@ -246,3 +164,73 @@ class SqliteStore:
 
     def _born_after(self) -> int:
         return now_us() - self._ttl_us
+
+    def _create(self, tx: Transaction, job: Job, key: str) -> Job:
+        if key:
+            row = tx.execute(
+                f"SELECT {rows.WHOLE} FROM job WHERE idempotency_key = ? AND created_at > ?",
+                (key, self._born_after()),
+            ).fetchone()
+            if row is not None:
+                return rows.to_job(row)
+            tx.execute(  # of an expired job that was not swept yet
+                "UPDATE job SET idempotency_key = NULL WHERE idempotency_key = ?", (key,)
+            )
+        rows.insert(tx, job, key)
+        return job
+
+    def _finish(self, job_id: str, status: Status, error: str) -> Job | None:
+        return self._change_if(
+            job_id,
+            lambda job: not job.final,
+            "status = ?, error = ?, finished_at = ?",
+            (status, error, now_us()),
+        )
+
+    def _change_if(
+        self,
+        job_id: str,
+        condition: Callable[[Job], bool],
+        assignments: str,
+        values: Sequence[object] = (),
+    ) -> Job | None:
+        """Void the claim of a job and set columns, if the condition holds. Returns the job."""
+
+        def change(tx: Transaction) -> Job | None:
+            job = rows.find(tx, job_id, self._born_after())
+            if job is None or not condition(job):
+                return job
+            return rows.change(tx, job_id, f"{assignments}, {claims.FREE}", values)
+
+        return self._database.write(change)
+
+    def _for_each(self, job_ids: Sequence[str], statement: str) -> None:
+        """Run a statement for each id in one transaction."""
+        known = [job_id for job_id in job_ids if rows.valid_id(job_id)]
+
+        def run(tx: Transaction) -> None:
+            for job_id in known:
+                tx.execute(statement, (job_id,))
+
+        self._database.write(run, durable=False)
+
+    def _sweep(
+        self, condition: str, values: tuple[int, ...], lease: float, limit: int
+    ) -> list[Job]:
+        """Return jobs that no other sweep has, oldest first, and keep them for `lease` seconds."""
+        now = now_us()
+        until = now + int(lease * MICRO)
+
+        def sweep(tx: Transaction) -> list[Job]:
+            found = tx.execute(
+                f"SELECT {rows.WHOLE} FROM job WHERE {condition} AND swept_until <= ?"
+                " ORDER BY created_at LIMIT ?",
+                (*values, now, limit),
+            ).fetchall()
+            for row in found:
+                tx.execute(
+                    "UPDATE job SET swept_until = ? WHERE job_id = ?", (until, row["job_id"])
+                )
+            return [rows.to_job(row) for row in found]
+
+        return self._database.write(sweep, durable=False)

@@ -1,10 +1,9 @@
 """Ids of deleted jobs, kept until the jobs would have expired: each function is one step inside a
-transaction. Times in microseconds since 1970.
+transaction. Times are microseconds since 1970.
 """
 
 from __future__ import annotations
 
-from aimq.jobs.sqlite import rows
 from aimq.sqlite.writer import Transaction
 
 
@@ -16,11 +15,6 @@ def leave(tx: Transaction, job_id: str, expires_at: int, now: int) -> None:
 
 
 def has(tx: Transaction, job_id: str, now: int) -> bool:
-    """Tell whether the id is remembered."""
-    found = (
-        rows.sound(job_id)
-        and tx.execute(
-            "SELECT 1 FROM tombstone WHERE job_id = ? AND expires_at > ?", (job_id, now)
-        ).fetchone()
-    )
-    return bool(found)
+    """True if the id is remembered."""
+    found = "SELECT 1 FROM tombstone WHERE job_id = ? AND expires_at > ?"
+    return tx.execute(found, (job_id, now)).fetchone() is not None

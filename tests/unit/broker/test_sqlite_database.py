@@ -7,14 +7,17 @@ import pytest
 
 from aimq.errors import BrokerUnavailable, InternalError, StoreUnavailable
 from aimq.sqlite.database import Database
-from aimq.sqlite.writer import Write
 
 PATIENCE = 20
 
 
+def connect(folder, unavailable=BrokerUnavailable):
+    return Database(f"sqlite:///{folder}/file.db", "AIMQ_BROKER_URL", folder, unavailable)
+
+
 @pytest.fixture
 def database(tmp_path):
-    database = Database(tmp_path / "file.db", BrokerUnavailable)
+    database = connect(tmp_path)
     yield database
     database.close()
 
@@ -48,7 +51,7 @@ def test_what_was_submitted_in_order_is_committed_in_order(database):
 
 def test_numbers_go_on_from_where_another_process_left_off(database, tmp_path):
     database.write(draw)
-    later = Database(tmp_path / "file.db", StoreUnavailable)
+    later = connect(tmp_path, StoreUnavailable)
     with sqlite3.connect(tmp_path / "file.db") as other:
         other.execute("UPDATE counter SET value = 41 WHERE name = 'position'")
     other.close()
@@ -86,13 +89,30 @@ def test_a_write_cancelled_before_its_turn_is_not_made(database, gate):
     assert database.write(draw) == 2
 
 
-def test_a_callback_may_write(database):
-    done = threading.Event()
+def test_a_callback_may_submit_a_write(database, gate):
+    submitted, done = [], threading.Event()
     future = database.submit(draw)
-    future.add_done_callback(lambda _: (database.write(draw), done.set()))
+    future.add_done_callback(lambda _: (submitted.append(database.submit(draw)), done.set()))
+    gate.set()
 
     assert done.wait(PATIENCE)
-    assert database.write(draw) == 3
+    assert submitted[0].result(PATIENCE) == 2
+
+
+def test_a_callback_that_waits_for_a_write_is_refused(database, gate):
+    refused = []
+
+    def wait(_):
+        with pytest.raises(RuntimeError, match="must not wait"):
+            database.write(draw)
+        refused.append(True)
+
+    future = database.submit(draw)
+    future.add_done_callback(wait)
+    gate.set()
+
+    assert database.write(draw) == 2
+    assert refused == [True]
 
 
 def test_writers_of_many_threads_all_get_their_turn(database):
@@ -110,7 +130,7 @@ def test_writers_of_many_threads_all_get_their_turn(database):
 
 
 def test_closing_commits_what_was_submitted(tmp_path):
-    database = Database(tmp_path / "file.db", BrokerUnavailable)
+    database = connect(tmp_path)
     futures = [database.submit(draw) for _ in range(100)]
 
     database.close()
@@ -120,33 +140,16 @@ def test_closing_commits_what_was_submitted(tmp_path):
 
 
 def test_one_adapters_closing_leaves_the_others_on_the_file_alone(database, tmp_path):
-    other = Database(tmp_path / "file.db", StoreUnavailable)
+    other = connect(tmp_path, StoreUnavailable)
     other.write(draw)
     other.close()
 
     assert database.write(draw) == 2
 
 
-def test_an_interrupted_thread_leaves_nobody_waiting(database):
-    def interrupt(tx):
-        raise KeyboardInterrupt
-
-    beside = Write(draw, durable=True, recover=database._raise)
-    database._writer._waiting.append(beside)  # not yet seen by the writing thread
-
-    with pytest.raises(KeyboardInterrupt):
-        database.write(interrupt)
-
-    with pytest.raises(InternalError, match="interrupted"):
-        beside.future.result(0)
-    assert database.write(draw) == 1
-
-
-def test_a_write_submitted_while_closing_is_not_forgotten(tmp_path):
-    database = Database(tmp_path / "file.db", BrokerUnavailable)
+def test_a_closed_database_takes_no_write(database):
     database.close()
-    late = Write(draw, durable=True, recover=database._raise)
 
-    database._writer.submit(late)
-
-    assert late.future.result(PATIENCE) == 1
+    with pytest.raises(BrokerUnavailable, match="was closed"):
+        database.submit(draw).result(PATIENCE)
+    assert database.submit(draw, on_outage=-1).result(PATIENCE) == -1

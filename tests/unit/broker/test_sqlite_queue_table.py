@@ -12,7 +12,8 @@ LEASE = 100
 
 @pytest.fixture
 def database(tmp_path):
-    database = Database(tmp_path / "queue.db", BrokerUnavailable)
+    url = f"sqlite:///{tmp_path}/queue.db"
+    database = Database(url, "AIMQ_BROKER_URL", tmp_path, BrokerUnavailable)
     yield database
     database.close()
 
@@ -73,19 +74,17 @@ def test_a_delivery_is_void_once_the_message_is_delivered_anew(database, put, ta
 
     voided = database.write(lambda tx: queue_table.extend(tx, [stale.tag, fresh.tag], 9))
     assert voided == [stale.tag]
-    assert not database.write(lambda tx: queue_table.forget(tx, stale.tag))
-    assert not database.write(lambda tx: queue_table.delay(tx, "q", stale.tag, 9, (failure, 1)))
-    assert not database.write(lambda tx: queue_table.bury(tx, stale.tag, failure, 1))
-    assert not database.write(lambda tx: queue_table.put_back(tx, "q", stale.tag, lost=False))
-    assert database.write(lambda tx: queue_table.forget(tx, fresh.tag))
+    assert not database.write(lambda tx: queue_table.ack(tx, stale.tag))
+    assert not database.write(lambda tx: queue_table.retry(tx, "q", stale.tag, 9, failure, 1))
+    assert not database.write(lambda tx: queue_table.dead_letter(tx, stale.tag, failure, 1))
+    assert not database.write(lambda tx: queue_table.requeue(tx, "q", stale.tag, lost=False))
+    assert database.write(lambda tx: queue_table.ack(tx, fresh.tag))
 
 
 def test_delayed_messages_come_by_when_they_are_due_after_those_already_ready(database, put, take):
     put("a", "b", "c")
     for delivery, due_at in zip(take(now=0), (30, 20, 500), strict=True):
-        database.write(
-            lambda tx, d=delivery, at=due_at: queue_table.delay(tx, "q", d.tag, at, None)
-        )
+        database.write(lambda tx, d=delivery, at=due_at: queue_table.defer(tx, "q", d.tag, at))
     put("d")
 
     assert names(take(now=19)) == ["d"]
@@ -96,7 +95,7 @@ def test_a_message_put_back_keeps_its_place(database, put, take):
     put("a", "b", "c")
     first, second = take(now=0, limit=2)
     for delivery in (second, first):
-        database.write(lambda tx, d=delivery: queue_table.put_back(tx, "q", d.tag, lost=False))
+        database.write(lambda tx, d=delivery: queue_table.requeue(tx, "q", d.tag, lost=False))
 
     again = take(now=1)
 
@@ -107,7 +106,7 @@ def test_a_message_put_back_keeps_its_place(database, put, take):
 def test_what_is_due_counts_as_ready(database, put, take):
     put("held", "delayed", "ready")
     _held, delayed = take(now=0, limit=2)
-    database.write(lambda tx: queue_table.delay(tx, "q", delayed.tag, 50, None))
+    database.write(lambda tx: queue_table.defer(tx, "q", delayed.tag, 50))
 
     assert counts(database, now=0) == (1, 1, 1, 0)
     assert counts(database, now=50) == (2, 1, 0, 0)
@@ -139,7 +138,7 @@ def test_a_retry_forgives_earlier_deaths(database, put, take, monkeypatch):
     put("only")
     take(now=0)
     (delivery,) = take(now=LEASE)
-    database.write(lambda tx: queue_table.delay(tx, "q", delivery.tag, LEASE, None))
+    database.write(lambda tx: queue_table.defer(tx, "q", delivery.tag, LEASE))
 
     (delivery,) = take(now=LEASE)
 

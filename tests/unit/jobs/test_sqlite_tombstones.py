@@ -4,14 +4,14 @@ import pytest
 
 from aimq.errors import StoreUnavailable
 from aimq.jobs.sqlite import tombstones
-from aimq.sqlite.database import open_database
+from aimq.sqlite.database import Database
 
 HOUR = 3_600_000_000
 
 
 @pytest.fixture
 def database(tmp_path):
-    database = open_database(
+    database = Database(
         f"sqlite:///{tmp_path / 'jobs.db'}", "AIMQ_STORE_URL", tmp_path, StoreUnavailable
     )
     yield database

@@ -1,0 +1,78 @@
+"""Waiting for a change that any process makes: loopback datagrams, with polling behind them.
+
+Who waits for a topic opens a UDP socket on 127.0.0.1 and lists its port in the table ``listener``.
+A transaction that changes the topic reads the ports there, and sends each an empty datagram after
+its commit. A datagram carries nothing and may be lost: who waits looks at the data when one comes,
+and every `POLL_SECONDS` regardless.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from typing import Final
+
+from aimq.sqlite.database import Database
+from aimq.sqlite.times import MICRO, now_us
+from aimq.sqlite.writer import Transaction
+
+#: Longest wait before a look at the data, in seconds.
+POLL_SECONDS: Final = 0.25
+#: A listing counts for this long, in seconds.
+_LISTED_SECONDS: Final = 60.0
+
+
+class Notifier:
+    """One waiting place. One thread at a time waits; any thread may `notify` it.
+
+    Args:
+        database: where it is listed.
+        topic: what it waits for: a queue's name, or "jobs".
+    """
+
+    def __init__(self, database: Database, topic: str) -> None:
+        self._database = database
+        self._topic = topic
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with contextlib.suppress(OSError):  # there is no loopback: polling remains
+            self._socket.bind(("127.0.0.1", 0))
+        self._port: int = self._socket.getsockname()[1]
+        self._list_at = 0.0
+
+    def prepare(self) -> None:
+        """Make the next `wait` end with any change from now on. Call it before each look.
+
+        Raises:
+            TransientError: the database cannot be written.
+        """
+        self._socket.settimeout(0)
+        with contextlib.suppress(OSError):  # until nothing is left to read
+            while True:
+                self._socket.recv(1)
+        if self._port and time.monotonic() >= self._list_at:
+            self._database.write(self._list, durable=False)
+            self._list_at = time.monotonic() + _LISTED_SECONDS / 2
+
+    def wait(self, timeout: float) -> None:
+        """Return when notified, or after `timeout` or `POLL_SECONDS`, whichever is less."""
+        self._socket.settimeout(max(0.0, min(timeout, POLL_SECONDS)))
+        with contextlib.suppress(OSError):  # timed out
+            self._socket.recv(1)
+
+    def notify(self) -> None:
+        """End the wait of a thread of this process."""
+        with contextlib.suppress(OSError):  # its buffer is full, or it is closed
+            self._socket.sendto(b"", ("127.0.0.1", self._port))
+
+    def close(self) -> None:
+        """Close the socket, once nobody waits. The listing runs out by itself."""
+        self._socket.close()
+
+    def _list(self, tx: Transaction) -> None:
+        now = now_us()
+        tx.execute("DELETE FROM listener WHERE expires_at < ?", (now,))
+        tx.execute(
+            "INSERT OR REPLACE INTO listener VALUES (?, ?, ?)",
+            (self._port, self._topic, now + int(_LISTED_SECONDS * MICRO)),
+        )
