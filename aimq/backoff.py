@@ -46,3 +46,12 @@ class RetryPolicy:
         nominal = self.nominal(attempts)
         jittered = nominal / 2 + uniform() * nominal / 2
         return max(jittered, min(retry_after or 0.0, self.max_seconds))
+
+
+def parse_retry_after(value: str) -> float | None:
+    """Return the seconds of a ``Retry-After`` header, None for any other form of it."""
+    try:
+        seconds = float(value)
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < float("inf") else None

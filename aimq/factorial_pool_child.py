@@ -17,7 +17,7 @@ _NICENESS: Final = 10
 
 
 def main() -> None:
-    """Answer until the standard input ends, and end with it even in the midst of a computation."""
+    """Answer until the standard input ends; end with it even in the middle of a computation."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent acts
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
@@ -25,8 +25,7 @@ def main() -> None:
     threading.Thread(target=_listen, args=(asked,), daemon=True).start()
     out = sys.stdout.buffer
     while True:
-        text = digits(factorial(asked.get())).encode("ascii")
-        out.write(b"%d\n%b" % (len(text), text))
+        out.write(digits(factorial(asked.get())).encode("ascii") + b"\n")
         out.flush()
 
 

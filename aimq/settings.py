@@ -94,7 +94,8 @@ class Settings(Constants, BaseSettings):
     data_dir: Path = Path("data")
     """Folder of the embedded queue, store and files."""
     broker_url: str = Field(default="", repr=False)
-    """``sqlite:///…`` (default: ``<data>/aimq.db``), ``amqp://user:pw@host:5672/vhost``, ``amqps://``."""
+    """``sqlite:///…`` (default: ``<data>/aimq.db``), ``amqp://user:pw@host:5672/vhost`` (or
+    several: ``host1:5672,host2:5672``), ``amqps://``."""
     broker_ca: str = ""
     """File of authorities (PEM) to trust for ``amqps://``; empty: the system's."""
     store_url: str = Field(default="", repr=False)

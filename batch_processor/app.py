@@ -30,7 +30,7 @@ from aimq.jobs.port import JobStore
 from aimq.messages import Kind
 from aimq.ml_client.blocking import MlClient
 from aimq.settings import Settings
-from aimq.workbook import WorkbookReader
+from aimq.workbook.reader import WorkbookReader
 from batch_processor.claiming import Claims
 from batch_processor.consumers import Consumers, consumer_configs
 from batch_processor.context import ConsumerContext
@@ -54,8 +54,8 @@ def run(settings: Settings, queues: Sequence[str] = WORK_QUEUES) -> int:
     put back within ``shutdown_seconds``; a second signal ends the process at once.
     """
     stopping = threading.Event()
+    _stop_on_signals(stopping)
     with ExitStack() as stack:
-        stack.enter_context(_signals(stopping))
         sock = bind(settings.metrics_host, settings.metrics_port, "AIMQ_METRICS_PORT")
         stack.callback(sock.close)
         broker = stack.enter_context(closing(connect_broker(settings)))
@@ -130,8 +130,7 @@ def _wait_for(checks: Mapping[str, Callable[[], None]], stopping: threading.Even
     return False
 
 
-@contextmanager
-def _signals(stopping: threading.Event) -> Iterator[None]:
+def _stop_on_signals(stopping: threading.Event) -> None:
     """Set `stopping` at the first SIGTERM or SIGINT; end the process at the second."""
 
     def ask(number: int, _frame: FrameType | None) -> None:
@@ -139,12 +138,8 @@ def _signals(stopping: threading.Event) -> Iterator[None]:
             os._exit(128 + number)
         stopping.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, ask)
 
 
 @contextmanager

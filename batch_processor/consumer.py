@@ -29,7 +29,8 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from aimq.broker.port import Delivery, Subscription
@@ -58,20 +59,16 @@ class Consumer:
         self, subscription: Subscription, config: ConsumerConfig, context: ConsumerContext
     ) -> None:
         self._subscription, self._config, self._context = subscription, config, context
+        # Isolated work neither waits for other work nor keeps it waiting.
         self._lock = ReadWriteLock() if config.isolated else context.lock
         self._outcomes = Outcomes(context.store, self._stored)
         self._stopping = threading.Event()
         self._store_failures = 0
 
-    @property
-    def pending(self) -> int:
-        """How many outcomes are not stored yet."""
-        return self._outcomes.pending
-
     def run(self) -> None:
         """Work until stopped. Survives everything a message does but the death of the process."""
         while not self._stopping.is_set():
-            timeout = _RETRY_SECONDS if self.pending else None
+            timeout = _RETRY_SECONDS if self._outcomes.pending else None
             deliveries = self._subscription.receive(self._config.batch, timeout)
             try:
                 self._outcomes.store([])  # those that are pending
@@ -100,7 +97,7 @@ class Consumer:
             works = self._claim(received)
             crashed = [work for work in works if self._crashes(work)]
             if len(works) > 1:
-                self._release(crashed)
+                self._release(crashed)  # a thread that waits for the lock holds no claim
             self._work([work for work in works if work not in crashed])
         if len(works) == 1 and crashed and self._work_at_once(crashed):
             return
@@ -127,39 +124,27 @@ class Consumer:
         """Claim the jobs of messages; settle the messages whose job is not to be worked on."""
         if self._stopping.is_set():
             for delivery, _ in received:
-                self._subscription.requeue(delivery)
+                self._settle(delivery, Requeue())
+        if self._stopping.is_set() or not received:
             return []
-        if not received:
-            return []
-        try:
+        works: list[Work] = []
+        with self._deferred_without_store([delivery for delivery, _ in received]):
             answers = self._context.claims.claim([message.job_id for _, message in received])
-        except AimqError as exc:
-            self._store_away([delivery for delivery, _ in received], exc)
-            return []
-        self._store_failures = 0
-        works = []
-        for (delivery, message), answer in zip(received, answers, strict=True):
-            if isinstance(answer, Refused):
-                self._refused(delivery, answer)
-            else:
-                works.append(Work(delivery, message, answer, self._context.store))
-        return [work for work in works if not self._gave_up(work)]
+            for (delivery, message), answer in zip(received, answers, strict=True):
+                if isinstance(answer, Refused):
+                    self._refused(delivery, answer)
+                else:
+                    works.append(Work(delivery, message, answer, self._context.store))
+        return [work for work in works if not self._crashed_too_often(work)]
 
     def _work(self, works: Sequence[Work]) -> None:
         if not works:
             return
-        kind = self._config.kind
         with self._context.claims.renewed(works):
-            with (
-                metrics.ACTIVE.labels(kind).track_inprogress(),
-                metrics.SECONDS.labels(kind).time(),
-            ):
+            with metrics.active(self._config.kind):
                 results = self._handle(works)
             self._outcomes.store(
-                [
-                    (work, self._judge(work, result))
-                    for work, result in zip(works, results, strict=True)
-                ]
+                [(work, self._judge(work, one)) for work, one in zip(works, results, strict=True)]
             )
 
     def _handle(self, works: Sequence[Work]) -> Sequence[Result]:
@@ -220,8 +205,8 @@ class Consumer:
         """How many workers the job may have crashed."""
         return 0 if self._config.isolated else work.claim.crashes
 
-    def _gave_up(self, work: Work) -> bool:
-        """True if the job crashed its worker too often, so that it is failed now."""
+    def _crashed_too_often(self, work: Work) -> bool:
+        """True if the job crashed its worker too often; it is failed then."""
         decided = disposition.on_crashes(self._crashes(work), self._context.delivery_limit)
         if decided:
             self._outcomes.store([(work, decided)])
@@ -250,31 +235,32 @@ class Consumer:
     def _reject(self, delivery: Delivery, error: MessageRejected) -> None:
         """Dead-letter a message that nobody can process; a job that it may be for fails with it."""
         decided = disposition.on_rejection(error)
-        try:
+        with self._deferred_without_store([delivery]):
             if delivery.message_id:
                 job = self._context.store.fail(delivery.message_id, decided.failure.error)
                 if job is not None and job.callback_url:
                     self._context.store.create([webhook_job(job)])  # the sweep publishes it
-        except AimqError as exc:
-            self._store_away([delivery], exc)
-        else:
             self._settle(delivery, decided)
 
     def _refused(self, delivery: Delivery, refused: Refused) -> None:
         """Settle the message of a job that could not be claimed."""
-        try:
+        with self._deferred_without_store([delivery]):
             final = refused.reason is Refusal.FINAL
             job = self._context.store.get(refused.job_id) if final else None
-        except AimqError as exc:
-            self._store_away([delivery], exc)
-        else:
             self._settle(delivery, disposition.on_refusal(refused, job))
 
-    def _store_away(self, deliveries: Sequence[Delivery], exc: AimqError) -> None:
-        if not self._store_failures:
-            logger.warning("Messages wait: %s", exc.detail)
-        self._store_failures += 1
-        self._defer(deliveries, self._config.policy.delay(self._store_failures, random.random))
+    @contextmanager
+    def _deferred_without_store(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
+        """Defer messages, later each time, if the store is away in a ``with`` block."""
+        try:
+            yield
+            self._store_failures = 0
+        except AimqError as exc:
+            if not self._store_failures:
+                logger.warning("Messages wait: %s", exc.detail)
+            self._store_failures += 1
+            delay = self._config.policy.delay(self._store_failures, random.random)
+            self._defer(deliveries, delay)
 
     def _defer(self, deliveries: Sequence[Delivery], delay: float) -> None:
         for delivery in deliveries:

@@ -9,7 +9,6 @@ from typing import Final
 
 from aimq.backoff import RetryPolicy
 from aimq.broker.port import Broker
-from aimq.broker.topology import FACTORIALS, TASKS, UPLOADS, WEBHOOKS
 from aimq.messages import Kind
 from aimq.settings import Settings
 from batch_processor import predictions
@@ -37,7 +36,6 @@ def consumer_configs(
     policy = RetryPolicy(settings.max_attempts, *delays)
     every = (
         ConsumerConfig(
-            queue=UPLOADS,
             kind=Kind.SPREADSHEET,
             handler=handlers[Kind.SPREADSHEET],
             policy=policy,
@@ -45,16 +43,14 @@ def consumer_configs(
             prefetch=settings.prefetch,
         ),
         ConsumerConfig(
-            queue=TASKS,
             kind=Kind.PREDICTION,
             handler=handlers[Kind.PREDICTION],
             policy=policy,
-            batch=predictions.MAX_RECORDS,
             threads=_PREDICTION_THREADS,
             prefetch=_PREDICTION_THREADS * predictions.MAX_RECORDS,
+            batch=predictions.MAX_RECORDS,
         ),
         ConsumerConfig(
-            queue=FACTORIALS,
             kind=Kind.FACTORIAL,
             handler=handlers[Kind.FACTORIAL],
             policy=policy,
@@ -63,7 +59,6 @@ def consumer_configs(
             isolated=True,
         ),
         ConsumerConfig(
-            queue=WEBHOOKS,
             kind=Kind.WEBHOOK,
             handler=handlers[Kind.WEBHOOK],
             policy=RetryPolicy(settings.webhook_attempts, *delays),
@@ -83,11 +78,6 @@ class Consumers:
         self._broker, self._context, self._configs = broker, context, configs
         self._consumers: list[Consumer] = []
         self._threads: list[threading.Thread] = []
-
-    @property
-    def pending(self) -> int:
-        """How many outcomes are not stored yet."""
-        return sum(consumer.pending for consumer in self._consumers)
 
     def start(self) -> None:
         """Subscribe and start working."""

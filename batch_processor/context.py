@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aimq.backoff import RetryPolicy
+from aimq.broker.topology import queue_of
 from aimq.jobs.port import JobStore
 from aimq.messages import Kind, Message
 from batch_processor.claiming import Claims
@@ -24,7 +25,6 @@ class ConsumerConfig:
             about the job: it neither counts nor calls for exclusive work.
     """
 
-    queue: str
     kind: Kind
     handler: Handler
     policy: RetryPolicy
@@ -32,6 +32,11 @@ class ConsumerConfig:
     prefetch: int
     batch: int = 1
     isolated: bool = False
+
+    @property
+    def queue(self) -> str:
+        """The work queue of this kind of message."""
+        return queue_of(self.kind)
 
 
 @dataclass(frozen=True, kw_only=True)

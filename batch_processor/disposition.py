@@ -24,21 +24,13 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from aimq import errors
 from aimq.backoff import RetryPolicy
 from aimq.broker.port import Failure
-from aimq.errors import (
-    AimqError,
-    BrokerUnavailable,
-    FilesUnavailable,
-    MessageRejected,
-    MlUnavailable,
-    Overloaded,
-    RateLimited,
-    StoreUnavailable,
-)
+from aimq.errors import AimqError, MessageRejected
 from aimq.jobs.job import Job, Status
 from aimq.jobs.port import Claim, Outcome, Refusal, Refused
 
@@ -50,12 +42,12 @@ OUTAGE_DELAYS: Final = 5
 #: The last two belong here: after an outage the service loads its models and sheds load, when the
 #: outage has used up the attempts already.
 _OUTAGES: Final = (
-    MlUnavailable,
-    StoreUnavailable,
-    FilesUnavailable,
-    BrokerUnavailable,
-    Overloaded,
-    RateLimited,
+    errors.MlUnavailable,
+    errors.StoreUnavailable,
+    errors.FilesUnavailable,
+    errors.BrokerUnavailable,
+    errors.Overloaded,
+    errors.RateLimited,
 )
 #: Added to what is left of a lease, in seconds, so that it has run out for certain.
 LEASE_MARGIN: Final = 0.1
@@ -71,10 +63,12 @@ class Ack:
 
     Attributes:
         result: of a task, as JSON bytes.
+        result_key: key of the file with the result, if there is one.
         counts: row counts by field name: rows_total, rows_done, rows_failed.
     """
 
     result: bytes = b""
+    result_key: str = ""
     model_versions: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
 
@@ -180,20 +174,20 @@ def on_refusal(refused: Refused, job: Job | None) -> Ack | Defer | DeadLetter:
 
 def on_rejection(error: MessageRejected) -> DeadLetter:
     """Decide on a message that nobody can process."""
-    said = error.detail[:MAX_ERROR]
-    return DeadLetter(Failure(error=said, error_type=type(error).__name__, unprocessable=True))
+    return DeadLetter(replace(_failure(error, error.detail), unprocessable=True))
 
 
 def outcome(claim: Claim, disposition: Disposition) -> Outcome:
     """Return what a disposition means for the claimed job."""
     match disposition:
-        case Ack(result=result, model_versions=versions, counts=counts):
+        case Ack():
             return Outcome(
                 claim=claim,
                 status=Status.DONE,
-                result=result,
-                model_versions=versions,
-                counts=counts,
+                result=disposition.result,
+                result_key=disposition.result_key,
+                model_versions=disposition.model_versions,
+                counts=disposition.counts,
             )
         case Retry(failure=failure):
             return Outcome(claim=claim, status=Status.RETRYING, error=failure.error)

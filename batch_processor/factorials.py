@@ -10,7 +10,7 @@ import msgspec
 from aimq.factorial import preview
 from aimq.factorial_pool import FactorialPool
 from aimq.files import FileStore
-from aimq.files.keys import digits_key
+from aimq.files.keys import new_result_key
 from batch_processor.disposition import Ack
 from batch_processor.work import Work
 
@@ -34,8 +34,10 @@ class FactorialHandler:
         text = self._pool.digits(no, work.check)
         work.check()
         result: dict[str, object] = {"digits": len(text), "preview": preview(text)}
+        key = ""
         if len(text) <= INLINE:
             result["output"] = text
         else:
-            self._files.put(digits_key(work.job.job_id), io.BytesIO(text.encode("ascii")))
-        return Ack(result=msgspec.json.encode(result))
+            key = new_result_key(work.claim)
+            self._files.put(key, io.BytesIO(text.encode("ascii")))
+        return Ack(result=msgspec.json.encode(result), result_key=key)

@@ -1,12 +1,11 @@
 """Scores a spreadsheet: match columns, validate by column, predict in large batches, assemble.
 
-No I/O of its own: the workbook is read and written by `aimq.workbook`, the predictions
-come from a `Predictor`.
+No I/O of its own: `aimq.workbook` reads and writes the workbook, a `Predictor` predicts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -15,23 +14,24 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aimq.errors import FieldError, MlUnavailable, WorkbookError
-from aimq.ml_client.blocking import Scored
+from aimq.errors import MlUnavailable
+from aimq.ml_client.blocking import ScoredTable
 from aimq.schema import Columns, Schema, match_columns, read_columns
-from aimq.workbook import Sheet
+from aimq.workbook.columns import check_columns
+from aimq.workbook.sheet import Sheet
 
 #: Longest text of the ``error`` column, in characters.
 MAX_ERROR: Final = 1_000
 #: Name of the column that says why a row has no prediction.
 ERROR: Final = "error"
-#: Times a job is begun anew because new models came into service meanwhile.
-_RESTARTS: Final = 3
+#: Passes over the rows before a job gives way to new models that keep coming into service.
+_PASSES: Final = 3
 
 
 class Predictor(Protocol):
     """Where predictions come from (`aimq.ml_client.blocking.MlClient`)."""
 
-    def predict_table(self, table: pa.Table) -> Scored:
+    def predict_table(self, table: pa.Table) -> ScoredTable:
         """Score a table with the schema's columns."""
         ...
 
@@ -80,86 +80,65 @@ def score(
         MlUnavailable: new models came into service again and again meanwhile.
         AimqError: what the predictor raises.
     """
-    columns = read_columns(schema, _select(sheet, schema))
-    errors = columns.errors.copy()
-    errors[_blank_rows(sheet)] = "the row is empty"
-    valid = np.flatnonzero(columns.valid)
-    for _ in range(_RESTARTS):
-        run = _Run(columns, valid, errors.copy())
-        for progress in run.predict(predictor, batch_rows):
-            report(progress)
-        if run.consistent:
-            return _assemble(sheet, schema, run)
+    check_columns(sheet.headers, schema)
+    places, _ = match_columns(schema, sheet.headers)
+    frame = pd.DataFrame({name: sheet.frame[place] for name, place in places.items()})
+    columns = read_columns(schema, frame)
+    errors = np.where(sheet.frame.isna().all(axis=1), "the row is empty", columns.errors)
+    for _ in range(_PASSES):
+        scored = _predict(columns, errors.copy(), predictor, batch_rows, report)
+        versions = _versions(columns, scored)
+        if all(len(of_group) == 1 for of_group in versions.values()):
+            return _assemble(sheet, schema, scored, {g: min(of) for g, of in versions.items()})
     raise MlUnavailable("New models came into service while the spreadsheet was being scored.")
 
 
-def _select(sheet: Sheet, schema: Schema) -> pd.DataFrame:
-    places, missing = match_columns(schema, sheet.headers)
-    if missing:
-        found = ", ".join(repr(name[:40]) for name in sheet.headers[:30])
-        raise WorkbookError(
-            f"Sheet {sheet.name!r} lacks the column{'s' if len(missing) > 1 else ''} "
-            f"{', '.join(missing)}. Add {'them' if len(missing) > 1 else 'it'} to the header row "
-            f"(its first row with anything in it), which has: {found}.",
-            errors=[FieldError(field=name, message="is missing") for name in missing],
-        )
-    return pd.DataFrame({name: sheet.frame[place] for name, place in places.items()})
-
-
-def _blank_rows(sheet: Sheet) -> NDArray[np.bool_]:
-    return np.asarray(sheet.frame.isna().all(axis=1).to_numpy(), dtype=np.bool_)
-
-
-class _Run:
-    """One pass over the valid rows."""
-
-    def __init__(
-        self, columns: Columns, valid: NDArray[np.intp], errors: NDArray[np.object_]
-    ) -> None:
-        self._columns, self._valid, self.errors = columns, valid, errors
-        self.predictions = np.full(len(errors), np.nan)
-        self.versions: dict[str, set[str]] = {}
-
-    @property
-    def consistent(self) -> bool:
-        """Tell whether each group was predicted by one version."""
-        return all(len(versions) == 1 for versions in self.versions.values())
-
-    @property
-    def rows_failed(self) -> int:
-        return int(np.count_nonzero(self.errors != np.array(None)))
-
-    def predict(self, predictor: Predictor, batch_rows: int) -> Iterator[Progress]:
-        total = len(self.errors)
-        done = total - len(self._valid)
-        yield Progress(total, done, self.rows_failed)
-        for start in range(0, len(self._valid), batch_rows):
-            rows = self._valid[start : start + batch_rows]
-            self._take(rows, predictor.predict_table(self._table(rows)))
-            done += len(rows)
-            yield Progress(total, done, self.rows_failed)
-
-    def _table(self, rows: NDArray[np.intp]) -> pa.Table:
-        chosen = np.zeros(len(self.errors), dtype=np.bool_)
+def _predict(
+    columns: Columns,
+    errors: NDArray[np.object_],
+    predictor: Predictor,
+    batch_rows: int,
+    report: Callable[[Progress], None],
+) -> ScoredTable:
+    """Return all n rows scored; `errors` are those that are known already."""
+    total = len(errors)
+    scored = ScoredTable(np.full(total, np.nan), errors, np.full(total, None))
+    valid = np.flatnonzero(columns.valid)
+    done = total - len(valid)
+    report(_progress(scored, done))
+    for start in range(0, len(valid), batch_rows):
+        rows = valid[start : start + batch_rows]
+        chosen = np.zeros(total, dtype=np.bool_)
         chosen[rows] = True
-        return self._columns.table(chosen)
-
-    def _take(self, rows: NDArray[np.intp], scored: Scored) -> None:
-        self.predictions[rows] = scored.predictions
-        self.errors[rows] = scored.errors
-        groups = self._columns.groups[rows]
-        for index, group in enumerate(self._columns.schema.groups):
-            seen = {v for v in pd.unique(scored.versions[groups == index]) if isinstance(v, str)}
-            if seen:
-                self.versions.setdefault(group, set()).update(seen)
+        answer = predictor.predict_table(columns.table(chosen))
+        scored.predictions[rows] = answer.predictions
+        scored.errors[rows] = answer.errors
+        scored.versions[rows] = answer.versions
+        done += len(rows)
+        report(_progress(scored, done))
+    return scored
 
 
-def _assemble(sheet: Sheet, schema: Schema, run: _Run) -> ScoredSheet:
-    errors = pd.Series(run.errors, dtype="str").str.slice(0, MAX_ERROR)
-    added: dict[str, pd.Series[Any]] = {
-        schema.prediction: pd.Series(run.predictions),
-        ERROR: errors,
+def _progress(scored: ScoredTable, done: int) -> Progress:
+    failed = int(np.count_nonzero(scored.errors != np.array(None)))
+    return Progress(len(scored.errors), done, failed)
+
+
+def _versions(columns: Columns, scored: ScoredTable) -> dict[str, set[str]]:
+    """Return the versions that predicted the rows of each model group that has predictions."""
+    seen = {
+        group: set(pd.unique(scored.versions[columns.groups == index])) - {None}
+        for index, group in enumerate(columns.schema.groups)
     }
-    total = len(run.errors)
-    versions = {group: min(seen) for group, seen in run.versions.items()}
-    return ScoredSheet(sheet.with_columns(added), Progress(total, total, run.rows_failed), versions)
+    return {group: versions for group, versions in seen.items() if versions}
+
+
+def _assemble(
+    sheet: Sheet, schema: Schema, scored: ScoredTable, versions: Mapping[str, str]
+) -> ScoredSheet:
+    added: dict[str, pd.Series[Any]] = {
+        schema.prediction: pd.Series(scored.predictions),
+        ERROR: pd.Series(scored.errors, dtype="str").str.slice(0, MAX_ERROR),
+    }
+    progress = _progress(scored, len(scored.errors))
+    return ScoredSheet(sheet.with_columns(added), progress, versions)

@@ -10,13 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from aimq.errors import NotFound, WorkbookError
+from aimq.errors import NotFound, UnsupportedMedia, WorkbookError
 from aimq.files import FileStore
-from aimq.files.keys import result_key, upload_key
+from aimq.files.keys import new_result_key, upload_key
 from aimq.ml_client.blocking import MlClient
 from aimq.schema import Schema
 from aimq.settings import Settings
-from aimq.workbook import Sheet, WorkbookReader, unpacked_size, write_workbook
+from aimq.workbook.package import unpacked_size
+from aimq.workbook.reader import WorkbookReader
+from aimq.workbook.sheet import Sheet
+from aimq.workbook.writing import write_workbook
 from batch_processor.disposition import Ack
 from batch_processor.memory_budget import MemoryBudget
 from batch_processor.scoring import Progress, score
@@ -32,7 +35,7 @@ MEMORY_FACTOR: Final = 3
 class SpreadsheetHandler:
     """Scores one upload at a time per thread. Thread-safe.
 
-    Scored twice, an upload has one and the same result file.
+    Each claim writes a file of its own; the job's record names the one that counts.
 
     Args:
         memory: what the uploads in work may take together.
@@ -70,19 +73,21 @@ class SpreadsheetHandler:
             batch_rows=self._settings.batch_rows,
             report=_throttled(work, time.monotonic),
         )
+        key = new_result_key(work.claim)
         with tempfile.TemporaryFile() as stream:  # without a name: gone even after kill -9
             write_workbook(scored.sheet, stream)
             stream.seek(0)
             work.check()
-            self._files.put(result_key(work.job.job_id), stream)
-        return Ack(model_versions=scored.model_versions, counts=asdict(scored.progress))
+            self._files.put(key, stream)
+        counts = asdict(scored.progress)
+        return Ack(result_key=key, model_versions=scored.model_versions, counts=counts)
 
 
 def _memory_of(path: Path) -> int:
     """Return the bytes of memory that scoring a file takes; 0 if it is no workbook."""
     try:
         return MEMORY_FACTOR * unpacked_size(path)
-    except WorkbookError:
+    except UnsupportedMedia:
         return 0  # the reader says what is wrong with it
 
 

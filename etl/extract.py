@@ -40,12 +40,11 @@ def extract(path: Path) -> pd.DataFrame:
 
 
 def _workbook(path: Path) -> pd.DataFrame:
-    import fastexcel  # noqa: PLC0415 - loaded only where a workbook is read
+    from python_calamine import CalamineError  # noqa: PLC0415 - only where a workbook is read
 
     try:
-        sheet = fastexcel.read_excel(path).load_sheet(0, dtypes="string")
-        return sheet.to_pandas().fillna("")
-    except fastexcel.FastExcelError as exc:
+        return pd.read_excel(path, engine="calamine", dtype=str, keep_default_na=False)
+    except (CalamineError, ValueError) as exc:
         raise Invalid(f"{path}: is not a workbook that can be read: {exc}") from exc
 
 

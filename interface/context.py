@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from aimq.broker.port import Broker
 from aimq.files import FileStore
+from aimq.http.threads import ThreadPool
 from aimq.jobs.port import JobStore
 from aimq.ml_client.relay import MlRelay
 from aimq.settings import Settings
-from aimq.workbook import WorkbookReader
-from interface.backlog import Backlog
-from interface.baseline import Baseline
-from interface.callbacks import Callbacks
-from interface.events import JobEvents
+from aimq.workbook.reader import WorkbookReader
+from interface.callback_urls import CallbackUrls
+from interface.job_events import JobEvents
+from interface.job_publisher import JobPublisher
+from interface.job_writer import JobWriter
 from interface.metrics import Metrics
-from interface.publisher import Publisher
-from interface.recorder import Recorder
+from interface.queue_depths import QueueDepths
 from interface.schema_cache import SchemaCache
-from interface.threads import Threads
+from interface.sync_factorial import SyncFactorial
 
-#: Store and file calls at once, and calls that ask the broker.
-_STORE_THREADS = 24
-_BROKER_THREADS = 4
+#: Store and file calls at once, and those that may wait for a thread.
+_STORE_THREADS: Final = 24
+_STORE_WAITING: Final = 20_000
+#: Calls that ask the broker at once.
+_BROKER_THREADS: Final = 4
 #: Uploads whose header is read at once.
-_WORKBOOK_THREADS = 2
+_WORKBOOK_THREADS: Final = 2
 
 
 @dataclass
@@ -39,24 +42,25 @@ class Context:
     metrics: Metrics = field(default_factory=Metrics)
 
     def __post_init__(self) -> None:
-        self.threads = Threads(_STORE_THREADS, "store")
-        self.broker_threads = Threads(_BROKER_THREADS, "broker")
-        self.workbook_threads = Threads(_WORKBOOK_THREADS, "workbook")
-        self.workbooks = WorkbookReader(self.settings.max_unpacked_mb, _WORKBOOK_THREADS)
-        self.publisher = Publisher(self.broker, self.store, self.threads, self.metrics)
-        self.recorder = Recorder(self.store, self.threads, self.publisher)
+        settings = self.settings
+        self.threads = ThreadPool(_STORE_THREADS, "store", _STORE_WAITING)
+        self.broker_threads = ThreadPool(_BROKER_THREADS, "broker")
+        self.workbook_threads = ThreadPool(_WORKBOOK_THREADS, "workbook")
+        self.workbooks = WorkbookReader(settings.max_unpacked_mb, _WORKBOOK_THREADS)
+        self.publisher = JobPublisher(self.broker, self.store, self.threads, self.metrics)
+        self.writer = JobWriter(self.store, self.threads, self.publisher)
         self.events = JobEvents(self.store, self.threads, self.metrics)
-        self.backlog = Backlog(
-            self.broker, self.broker_threads, self.metrics, self.settings.queue_bound
+        self.queues = QueueDepths(
+            self.broker, self.broker_threads, self.metrics, settings.queue_bound
         )
         self.schema = SchemaCache(self.ml, self.metrics)
-        self.callbacks = Callbacks(self.settings)
-        self.baseline = Baseline(self.settings.concurrency, self.settings.task_seconds)
+        self.callback_urls = CallbackUrls(settings)
+        self.sync_factorial = SyncFactorial(settings.concurrency, settings.task_seconds)
 
     def close(self) -> None:
-        """End the threads. The ports stay their maker's to close."""
+        """End the threads. The caller closes the ports."""
         self.threads.close()
         self.broker_threads.close()
         self.workbooks.close()
         self.workbook_threads.close()
-        self.baseline.close()
+        self.sync_factorial.close()

@@ -1,21 +1,21 @@
-"""Dead letters over HTTP: what failed, why, how often; try it again, or forget it."""
+"""Dead letters over HTTP: what failed, why and how often; replay and deletion."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 
-import msgspec
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from aimq import messages
 from aimq.broker.port import DeadMessage
 from aimq.broker.topology import SHORT_NAMES, WORK_QUEUES
-from aimq.errors import MessageRejected, NotFound
+from aimq.errors import BrokerUnavailable, MessageRejected, NotFound
+from aimq.jobs.job import Status
 from interface.context import Context
-from interface.openapi import problems
+from interface.responses import documented, json_response
 
 #: Dead letters of one queue that are looked through for an id, and replayed by one request.
 _SEARCHED: Final = 10_000
@@ -41,30 +41,30 @@ def router(context: Context) -> APIRouter:
     """Return the routes under ``/dead-letters``."""
     routes = APIRouter(prefix="/dead-letters", tags=["dead letters"])
 
-    @routes.get("", summary="Dead letters, oldest first", responses=problems(422, 503))
+    @routes.get("", summary="Dead letters, oldest first", responses=documented(422, 503))
     async def listed(queue: QueueName | None = None, limit: Limit = 100) -> Response:
         letters = await context.broker_threads.run(_list, context, _queues(queue), limit)
-        return _json([_summary(letter) for letter in letters[:limit]])
+        return json_response([_summary(letter) for letter in letters[:limit]])
 
-    @routes.post("/replay", summary="Replay all dead letters", responses=problems(422, 503))
+    @routes.post("/replay", summary="Replay all dead letters", responses=documented(422, 503))
     async def replay_all(queue: QueueName | None = None, limit: Limit = _REPLAYED) -> Response:
         replayed = await context.broker_threads.run(_replay_all, context, _queues(queue), limit)
-        return _json({"replayed": len(replayed), "ids": replayed})
+        return json_response({"replayed": len(replayed), "ids": replayed})
 
-    @routes.get("/{dead_letter_id}", summary="One in full", responses=problems(404, 503))
+    @routes.get("/{dead_letter_id}", summary="One in full", responses=documented(404, 503))
     async def one(dead_letter_id: str) -> Response:
         letter = await context.broker_threads.run(_find, context, dead_letter_id)
-        return _json(_summary(letter) | _details(letter))
+        return json_response(_summary(letter) | _details(letter))
 
-    @routes.post("/{dead_letter_id}/replay", summary="Try it again", responses=problems(404, 503))
+    @routes.post("/{dead_letter_id}/replay", summary="Try it again", responses=documented(404, 503))
     async def replay(dead_letter_id: str) -> Response:
         letter = await context.broker_threads.run(_find, context, dead_letter_id)
         if not await context.broker_threads.run(_replay, context, letter):
             raise _unknown()
-        return _json({"replayed": 1, "ids": [letter.id]})
+        return json_response({"replayed": 1, "ids": [letter.id]})
 
     @routes.delete(
-        "/{dead_letter_id}", status_code=204, summary="Forget it", responses=problems(404, 503)
+        "/{dead_letter_id}", status_code=204, summary="Forget it", responses=documented(404, 503)
     )
     async def discard(dead_letter_id: str) -> Response:
         await context.broker_threads.run(_discard, context, dead_letter_id)
@@ -94,30 +94,35 @@ def _unknown() -> NotFound:
 
 def _replay_all(context: Context, queues: Iterable[str], limit: int) -> list[str]:
     letters = _list(context, queues, limit)[:limit]
-    return list(_replayed(context, letters))
-
-
-def _replayed(context: Context, letters: list[DeadMessage]) -> Iterator[str]:
-    for letter in letters:
-        if _replay(context, letter):
-            yield letter.id
+    return [letter.id for letter in letters if _replay(context, letter)]
 
 
 def _replay(context: Context, letter: DeadMessage) -> bool:
-    """Queue the job, then its message: the other way round a quick worker would find the job
-    failed and forget the message. False: another caller has replayed or deleted it.
+    """Queue the job, then its message: in the other order a quick worker would find the job failed
+    and forget the message. False: another caller has replayed or deleted the letter.
     """
     job_id = _job_id(letter)
+    job = context.store.get(job_id)
     context.store.requeue(job_id)
-    if context.broker.replay(letter.queue, letter.id) is not None:
-        return True
-    # Replayed by another caller, the job is under way; deleted by one, it would wait for ever.
-    # Publishing anew is right in both cases, as claims let nobody work twice.
+    try:
+        replayed = context.broker.replay(letter.queue, letter.id)
+    except BrokerUnavailable:
+        if job is not None and job.status is Status.FAILED:
+            context.store.fail(job_id, job.error or letter.failure.error)
+        raise
+    if replayed is None:
+        _publish_anew(context, job_id, letter)
+    return replayed is not None
+
+
+def _publish_anew(context: Context, job_id: str, letter: DeadMessage) -> None:
+    """Publish the message of a job whose letter was taken by another caller: if that one deleted
+    it, the job has no other message; if that one replayed it, the claim makes a second harmless.
+    """
     job = context.store.get(job_id)
     if job is not None and not job.final and not letter.failure.unprocessable:
         message = messages.Message(job_id=job_id, kind=job.kind, traceparent=job.traceparent)
-        context.broker.publish(letter.queue, message).result(timeout=10)
-    return False
+        context.broker.publish(letter.queue, message).result()
 
 
 def _discard(context: Context, dead_letter_id: str) -> None:
@@ -163,7 +168,3 @@ def _details(letter: DeadMessage) -> dict[str, Any]:
         "traceback": letter.failure.traceback,
         "history": letter.history,
     }
-
-
-def _json(body: object) -> Response:
-    return Response(msgspec.json.encode(body), media_type="application/json")

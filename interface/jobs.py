@@ -10,15 +10,17 @@ from typing import Annotated, BinaryIO, Final
 import msgspec
 from fastapi import APIRouter, Query
 from fastapi.responses import Response, StreamingResponse
+from starlette.routing import WebSocketRoute
 
 from aimq.errors import Conflict, FieldError, Gone, NotFound
-from aimq.files.keys import file_keys, result_key
+from aimq.files.keys import result_key
+from aimq.files.removal import remove_files
 from aimq.jobs.job import Job, Status
 from aimq.messages import Kind
 from interface.context import Context
 from interface.event_stream import EventStream
 from interface.filenames import content_disposition, result_name
-from interface.openapi import problems
+from interface.responses import documented, json_response
 
 XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _CHUNK: Final = 256 * 1024
@@ -30,16 +32,16 @@ def router(context: Context) -> APIRouter:
     """Return the routes under ``/jobs``."""
     routes = APIRouter(tags=["jobs"])
 
-    @routes.get("/jobs", summary="Recent jobs, newest first", responses=problems(422, 503))
+    @routes.get("/jobs", summary="Recent jobs, newest first", responses=documented(422, 503))
     async def jobs(
         limit: Annotated[int, Query(ge=1, le=_MAX_LISTED)] = 50, status: Status | None = None
     ) -> Response:
         found = await context.threads.run(context.store.recent, limit, status)
-        return _json([job.public() for job in found])
+        return json_response([job.public() for job in found])
 
-    @routes.get("/jobs/{job_id}", summary="A job's status", responses=problems(404, 503))
+    @routes.get("/jobs/{job_id}", summary="A job's status", responses=documented(404, 503))
     async def job(job_id: str) -> Response:
-        return _json((await find(context, job_id)).public())
+        return json_response((await find(context, job_id)).public())
 
     @routes.get(
         "/jobs/{job_id}/result",
@@ -47,7 +49,7 @@ def router(context: Context) -> APIRouter:
         response_class=Response,
         responses={
             200: {"description": "The workbook", "content": {XLSX: {}}},
-            **problems(404, 409, 410, 503),
+            **documented(404, 409, 410, 503),
         },
     )
     async def result(job_id: str) -> Response:
@@ -57,19 +59,16 @@ def router(context: Context) -> APIRouter:
         "/jobs/{job_id}",
         status_code=204,
         summary="Cancel a job and delete its record and files",
-        responses=problems(404, 503),
+        responses=documented(404, 503),
     )
     async def delete(job_id: str) -> Response:
         await find(context, job_id)
         await context.threads.run(_delete, context, job_id)
         return Response(status_code=204)
 
+    events = EventStream(context.events, partial(find, context), _public)
+    routes.routes.append(WebSocketRoute("/jobs/{job_id}/events", events))
     return routes
-
-
-def stream(context: Context) -> EventStream:
-    """Return what answers the WebSockets under ``/jobs``."""
-    return EventStream(context.events, partial(find, context), _public)
 
 
 async def find(context: Context, job_id: str) -> Job:
@@ -82,10 +81,6 @@ async def find(context: Context, job_id: str) -> Job:
     return job
 
 
-def _json(body: object) -> Response:
-    return Response(msgspec.json.encode(body), media_type="application/json")
-
-
 async def _result(context: Context, job: Job) -> Response:
     if job.kind is not Kind.SPREADSHEET:
         raise NotFound("This job has no workbook; its result is under /results.")
@@ -96,7 +91,7 @@ async def _result(context: Context, job: Job) -> Response:
             errors=[FieldError(field="status", message="is not done", given=str(job.status))],
         )
     try:
-        file, size = await context.threads.run(_open, context, result_key(job.job_id))
+        file, size = await context.threads.run(_open, context, result_key(job))
     except NotFound:
         raise Gone("The result has expired; upload the workbook again.") from None
     headers = {
@@ -123,10 +118,9 @@ async def _chunks(context: Context, file: BinaryIO) -> AsyncIterator[bytes]:
 
 
 def _delete(context: Context, job_id: str) -> None:
-    """Cancel, so that whoever holds the job lets it go; then delete files and record. Blocks."""
+    """Cancel, so that a worker that holds the job stops; then delete files and record. Blocks."""
     context.store.cancel(job_id)
-    for key in file_keys(job_id):
-        context.files.delete(key)
+    remove_files(context.files, job_id)
     context.store.delete(job_id)
 
 

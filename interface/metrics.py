@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -10,6 +13,8 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
+
+from aimq.errors import AimqError, Disconnected, TransientError
 
 
 class Metrics:
@@ -58,3 +63,25 @@ class Metrics:
         self.up = Gauge(
             "aimq_dependency_up", "1 when it answers", ["dependency"], registry=registry
         )
+
+    def count_prediction(self, status: int, seconds: float) -> None:
+        """Count one single prediction."""
+        self.predict_seconds.observe(seconds)
+        self.predictions.labels(str(status)).inc()
+
+
+@contextmanager
+def counted(counter: Counter, *labels: str) -> Iterator[None]:
+    """Count how a block ends: its last label is accepted, refused or unavailable."""
+    outcome = "accepted"
+    try:
+        yield
+    except Disconnected:
+        outcome = ""
+        raise
+    except AimqError as exc:
+        outcome = "unavailable" if isinstance(exc, TransientError) else "refused"
+        raise
+    finally:
+        if outcome:
+            counter.labels(*labels, outcome).inc()

@@ -1,30 +1,28 @@
-"""Files that no job names: of an upload whose process was killed before the job was recorded, or of
-a worker that wrote its result after the job was deleted.
+"""Deletes files that no job names: a process was killed before it recorded an upload's job, or a
+worker wrote a result after its claim was void or the job deleted.
 """
 
 from __future__ import annotations
 
-import re
 from itertools import islice
 from typing import Final
 
+from aimq.files.keys import FOLDERS, job_of, result_key, upload_key
+from aimq.jobs.job import Job
 from interface.context import Context
 
-#: An upload's record follows its file within seconds, unless the machine stands still. A day lets
-#: an operator whose store has lost its records bring them back before the files are gone, too.
+#: Age at which a file is looked up, in seconds. An upload's record follows its file within
+#: seconds; a day lets an operator restore a store that has lost its records.
 _ORPHANED_SECONDS: Final = 86_400.0
-#: So many files are looked up without giving the thread back.
+#: Files that are looked up in one call on a thread.
 _BATCH: Final = 200
-_KEY: Final = re.compile(r"(?:uploads|results)/([0-9a-f]{32})\.xlsx")
 
 
 async def delete_orphans(context: Context) -> None:
-    """Delete files put more than a day ago whose job is unknown to the store; leave all others.
-
-    Safe in replicas: what one has deleted the others pass over.
+    """Delete files older than a day that no job names. Safe in replicas.
 
     Raises:
-        StoreUnavailable, FilesUnavailable: nothing is known now; what is left is taken up later.
+        StoreUnavailable, FilesUnavailable: the rest waits for the next round.
     """
     old = iter(await context.threads.run(_old_files, context))
     while batch := list(islice(old, _BATCH)):
@@ -32,18 +30,23 @@ async def delete_orphans(context: Context) -> None:
 
 
 def _old_files(context: Context) -> list[tuple[str, str]]:
-    """Return (job id, key) of files old enough; names that are not ours are passed over. Blocks."""
+    """Return (job id, key) of old files; keys that are not ours are left out. Blocks."""
     return [
-        (named[1], key)
-        for folder in ("uploads", "results")
+        (job_id, key)
+        for folder in FOLDERS
         for key in context.files.keys(folder, older_than=_ORPHANED_SECONDS)
-        if (named := _KEY.fullmatch(key))
+        if (job_id := job_of(key)) is not None
     ]
 
 
 def _delete(context: Context, files: list[tuple[str, str]]) -> int:
     """Return how many were deleted. Blocks."""
-    orphans = [key for job_id, key in files if context.store.get(job_id) is None]
+    orphans = [key for job_id, key in files if _is_orphan(context.store.get(job_id), key)]
     for key in orphans:
         context.files.delete(key)
     return len(orphans)
+
+
+def _is_orphan(job: Job | None, key: str) -> bool:
+    """True if the job is gone, or has ended and does not name the file."""
+    return job is None or (job.final and key not in {upload_key(job.job_id), result_key(job)})

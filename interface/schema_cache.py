@@ -1,4 +1,4 @@
-"""The schema of the model in service, as the ML service last told it."""
+"""The schema of the model in service, as the ML service last sent it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,26 @@ from aimq.errors import AimqError, MlUnavailable
 from aimq.ml_client.relay import MlRelay
 from aimq.schema import Schema
 from aimq.schema.model import parse_schema
+from aimq.schema.records import RecordEncoder
 from interface.metrics import Metrics
 
 
 class SchemaCache:
-    """Keeps the last schema seen, also while the ML service is away. Belongs to one event loop."""
+    """Keeps the last schema, also while the ML service is away. Belongs to one event loop.
+
+    Attributes:
+        schema: None until the ML service has answered for the first time.
+        encoder: checks records against the schema; None like it.
+        problem: why the ML service does not answer; None when it does.
+    """
 
     def __init__(self, ml: MlRelay, metrics: Metrics) -> None:
         self._ml = ml
         self._metrics = metrics
         self._body = b""
         self.schema: Schema | None = None
-        """None until the ML service has answered for the first time."""
+        self.encoder: RecordEncoder | None = None
         self.problem: str | None = "not asked yet"
-        """Why the ML service does not answer; None when it does."""
 
     async def refresh(self) -> None:
         """Ask the ML service. Raises `MlUnavailable` and other `AimqError`s of the relay."""
@@ -46,7 +52,7 @@ class SchemaCache:
         if body == self._body:
             return
         try:
-            self.schema = parse_schema(msgspec.json.decode(body)["schema"])
+            schema = parse_schema(msgspec.json.decode(body)["schema"])
         except (msgspec.DecodeError, KeyError, TypeError, ValueError) as exc:
             raise MlUnavailable("GET /models of the ML service cannot be understood.") from exc
-        self._body = body
+        self.schema, self.encoder, self._body = schema, RecordEncoder(schema), body

@@ -6,145 +6,132 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from starlette.datastructures import Headers
-from starlette.types import Receive, Scope, Send
+from pydantic import BaseModel
+from starlette.routing import WebSocketRoute
 
 from aimq import telemetry
 from aimq.broker.topology import TASKS
-from aimq.errors import AimqError, ClientError, FieldError, Invalid, NotFound, TransientError
-from aimq.http import problems as problem_documents
+from aimq.errors import FieldError, Invalid, NotFound
+from aimq.http.bodies import decode_json, read_body
 from aimq.jobs.answer import answer
 from aimq.jobs.job import Job
 from aimq.messages import Kind
-from aimq.schema.records import RecordEncoder
-from interface import comeback, idempotency, jobs
+from interface import callback_urls, idempotency, jobs
 from interface.context import Context
 from interface.event_stream import EventStream
-from interface.openapi import problems
-from interface.predictions import Disconnected, read_body
+from interface.metrics import counted
+from interface.predictions import MAX_RECORD_BYTES
+from interface.record_schemas import RECORD, json_body
+from interface.responses import documented
 
-PATH: Final = "/predict/async"
-#: Beside the fields of the record: where its result is to be sent.
-CALLBACK: Final = "callback_url"
-_decoder: Final = msgspec.json.Decoder()
+_PATH: Final = "/predict/async"
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
+_CALLBACK: Final = {
+    "type": "string",
+    "description": "Where the result is sent once there is one, signed, as a POST of what "
+    "/results/{task_id} answers. Needs AIMQ_WEBHOOK_SECRET.",
+}
+_BODY: Final = {
+    "allOf": [RECORD, {"type": "object", "properties": {callback_urls.FIELD: _CALLBACK}}]
+}
+_KEY: Final = {
+    "name": idempotency.HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The same key gives the same task; with another body: 422.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": idempotency.MAX_LENGTH},
+}
 
 
-class PredictAsync:
-    """The ASGI application of ``POST /predict/async``. Belongs to one event loop.
+class TaskAccepted(BaseModel):
+    """The answer to a task: it will not be lost."""
 
-    The record is checked here against the schema of the model in service, so that a mistake is
-    told at once; while the ML service was never seen, any object is taken and the worker judges.
-    """
+    task_id: str
+    status: str
+    result_url: str
+    events_url: str
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._max_body = context.settings.max_body_kb * 1024
-        self._encoder: RecordEncoder | None = None
-        self._encodes: object = None
-        outcomes = context.metrics.tasks
-        self._accepted = outcomes.labels(Kind.PREDICTION, "accepted")
-        self._refused = outcomes.labels(Kind.PREDICTION, "refused")
-        self._unavailable = outcomes.labels(Kind.PREDICTION, "unavailable")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        try:
-            job = await self._accept(scope, receive)
-        except Disconnected:
-            return
-        except AimqError as exc:
-            if isinstance(exc, TransientError):
-                self._unavailable.inc()
-            else:
-                self._refused.inc()
-            await problem_documents.response(comeback.timed(exc))(scope, receive, send)
-            return
-        self._accepted.inc()
-        await _accepted(scope, job)(scope, receive, send)
+def router(context: Context) -> APIRouter:
+    """Return the route that takes tasks, and those under ``/results``."""
+    routes = APIRouter(tags=["tasks"])
 
-    async def _accept(self, scope: Scope, receive: Receive) -> Job:
-        headers = Headers(scope=scope)
-        key = idempotency.storage_key(headers, PATH)
-        record = _record(await read_body(receive, self._max_body))
-        callback_url = self._callback_url(record)
-        self._check(record)
-        self._context.backlog.admit(TASKS)
-        job = Job(
-            kind=Kind.PREDICTION,
-            input=_encoder.encode(record),
-            callback_url=callback_url,
-            traceparent=telemetry.continue_trace(headers.get("traceparent")),
+    @routes.post(
+        _PATH,
+        status_code=202,
+        summary="Predict one record later, through the queue",
+        responses=documented(400, 408, 413, 422, 503),
+        openapi_extra={**json_body(_BODY), "parameters": [_KEY]},
+    )
+    async def predict_async(request: Request, response: Response) -> TaskAccepted:
+        with counted(context.metrics.tasks, Kind.PREDICTION):
+            job = await _accept(context, request)
+        url = f"{request.scope.get('root_path', '')}/results/{job.job_id}"
+        response.headers["Location"] = url
+        return TaskAccepted(
+            task_id=job.job_id, status=job.status, result_url=url, events_url=f"{url}/events"
         )
-        made = await self._context.recorder.record(job, key)
-        if made.job_id != job.job_id:
-            idempotency.refuse_another_payload(job, made)
-        return made
 
-    def _callback_url(self, record: dict[str, Any]) -> str:
-        schema = self._context.schema.schema
-        if schema is not None and any(f.name == CALLBACK for f in schema.features):
-            return ""  # the model's own field
-        url = record.pop(CALLBACK, None)
-        return "" if url is None else self._context.callbacks.checked(url)
+    @routes.get("/results/{task_id}", summary="A task's result", responses=documented(404, 503))
+    async def result(task_id: str) -> Response:
+        job = await _find(context, task_id)
+        return Response(
+            answer(job), media_type="application/json", headers={"Cache-Control": "no-store"}
+        )
 
-    def _check(self, record: object) -> None:
-        schema = self._context.schema.schema
-        if schema is None:
-            return
-        if self._encoder is None or self._encodes is not schema:
-            self._encoder, self._encodes = RecordEncoder(schema), schema
-        self._encoder.encode(record)
+    events = EventStream(context.events, partial(_find, context), answer)
+    routes.routes.append(WebSocketRoute("/results/{job_id}/events", events))
+    return routes
 
 
-def _record(body: bytes) -> dict[str, Any]:
-    try:
-        record = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise ClientError(f"The body cannot be read as JSON: {str(exc)[:200]}") from None
+async def _accept(context: Context, request: Request) -> Job:
+    """Check the record against the schema of the model in service, then store and queue it.
+
+    Before the ML service was seen for the first time, any object is taken and the worker checks it.
+    """
+    key = idempotency.storage_key(request.headers, _PATH)
+    record = decode_json(await read_body(request.scope, request.receive, MAX_RECORD_BYTES))
     if not isinstance(record, dict):
         raise Invalid(
             "One record is taken, as a JSON object; many go in a spreadsheet.",
             errors=[FieldError(field="body", message="is not a JSON object")],
         )
-    return record
-
-
-def _accepted(scope: Scope, job: Job) -> Response:
-    url = f"{scope.get('root_path', '')}/results/{job.job_id}"
-    body = {
-        "task_id": job.job_id,
-        "status": str(job.status),
-        "result_url": url,
-        "events_url": f"{url}/events",
-    }
-    return Response(
-        msgspec.json.encode(body), 202, headers={"Location": url}, media_type="application/json"
+    callback_url = _callback_url(context, record)
+    record = _known_fields(context, record)
+    context.queues.admit(TASKS)
+    job = Job(
+        kind=Kind.PREDICTION,
+        input=_encoder.encode(record),
+        callback_url=callback_url,
+        traceparent=telemetry.continue_trace(request.headers.get("traceparent")),
     )
+    made = await context.writer.write(job, key)
+    if made.job_id != job.job_id:
+        idempotency.refuse_another_payload(job, made)
+    return made
 
 
-def router(context: Context) -> APIRouter:
-    """Return the routes under ``/results``."""
-    routes = APIRouter(tags=["tasks"])
-
-    @routes.get("/results/{task_id}", summary="A task's result", responses=problems(404, 503))
-    async def result(task_id: str) -> Response:
-        job = await find(context, task_id)
-        return Response(
-            answer(job), media_type="application/json", headers={"Cache-Control": "no-store"}
-        )
-
-    return routes
+def _callback_url(context: Context, record: dict[str, Any]) -> str:
+    """Take the callback URL out of the record, unless the model has a field of that name."""
+    schema = context.schema.schema
+    if schema is not None and callback_urls.FIELD in schema.columns:
+        return ""
+    url = record.pop(callback_urls.FIELD, None)
+    return "" if url is None else context.callback_urls.checked(url)
 
 
-def stream(context: Context) -> EventStream:
-    """Return what answers the WebSockets under ``/results``."""
-    return EventStream(context.events, partial(find, context), answer)
+def _known_fields(context: Context, record: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that the model needs. Raises `Invalid` when they are wrong."""
+    schema, encoder = context.schema.schema, context.schema.encoder
+    if schema is None or encoder is None:
+        return record
+    encoder.encode(record)
+    return {name: record[name] for name in schema.columns}
 
 
-async def find(context: Context, task_id: str) -> Job:
+async def _find(context: Context, task_id: str) -> Job:
     """Return a task. Raises `NotFound` for an unknown, malformed or expired id, and other jobs."""
     try:
         job = await jobs.find(context, task_id)

@@ -1,4 +1,4 @@
-"""``POST /upload``: a workbook is checked, stored, recorded and queued, in that order."""
+"""``POST /upload``: checks, stores, records and queues a workbook, in that order."""
 
 from __future__ import annotations
 
@@ -8,40 +8,42 @@ from collections.abc import AsyncGenerator
 from typing import BinaryIO, Final
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from python_multipart.exceptions import FormParserError
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from aimq import telemetry
-from aimq.errors import (
-    AimqError,
-    ClientError,
-    FilesUnavailable,
-    StoreUnavailable,
-    TooLarge,
-    TransientError,
-)
+from aimq.errors import AimqError, ClientError, FilesUnavailable, StoreUnavailable, TooLarge
 from aimq.files.keys import upload_key
 from aimq.jobs.job import Job
 from aimq.messages import Kind
-from aimq.workbook import check_columns
+from aimq.workbook.columns import check_columns
 from interface.context import Context
 from interface.filenames import display_name
-from interface.openapi import UPLOAD, problems
+from interface.metrics import counted
+from interface.responses import documented
 
 MIB: Final = 1024 * 1024
 #: What the form's boundaries and headers may add to the file.
 _FORM_OVERHEAD: Final = 64 * 1024
-#: A client that sends nothing for this long is given up.
+#: Longest wait for the next piece of an upload, in seconds.
 _STALLED_SECONDS: Final = 60.0
 _NO_FILE: Final = (
     "No file came: send the workbook as multipart/form-data in a field named `file`, "
     "for example with curl -F file=@cars.xlsx."
 )
+_FORM: Final = {
+    "type": "object",
+    "properties": {"file": {"type": "string", "format": "binary"}},
+    "required": ["file"],
+}
+_BODY: Final = {
+    "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}
+}
 
-# It warns of every malformed form, which is the client's business: the answer says it.
+# It warns of every malformed form, which is not for the operator: the answer tells the client.
 logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
@@ -53,16 +55,14 @@ class _Stopped(MultiPartException):
         self.error = error
 
 
-class _FormParser(MultiPartParser):
-    """Closes its temporary files whatever goes wrong, not only with errors of its own."""
+class UploadAccepted(BaseModel):
+    """The answer to an upload: it will not be lost."""
 
-    async def parse(self) -> FormData:
-        try:
-            return await super().parse()
-        except BaseException:
-            for file in self._files_to_close_on_error:
-                file.close()
-            raise
+    job_id: str
+    status: str
+    status_url: str
+    result_url: str
+    events_url: str
 
 
 def router(context: Context) -> APIRouter:
@@ -73,38 +73,28 @@ def router(context: Context) -> APIRouter:
         "/upload",
         status_code=202,
         summary="Upload a workbook to be scored",
-        responses=problems(400, 413, 415, 422, 503),
-        openapi_extra=UPLOAD,
+        responses=documented(400, 413, 415, 422, 503),
+        openapi_extra=_BODY,
     )
-    async def upload(request: Request) -> JSONResponse:
-        outcome = "accepted"
-        try:
+    async def upload(request: Request) -> UploadAccepted:
+        with counted(context.metrics.uploads):
             job = await _accept(context, request)
-        except AimqError as exc:
-            outcome = "unavailable" if isinstance(exc, TransientError) else "refused"
-            raise
-        finally:
-            context.metrics.uploads.labels(outcome).inc()
-        return JSONResponse(_answer(request, job), status_code=202)
+        url = f"{request.scope.get('root_path', '')}/jobs/{job.job_id}"
+        return UploadAccepted(
+            job_id=job.job_id,
+            status=job.status,
+            status_url=url,
+            result_url=f"{url}/result",
+            events_url=f"{url}/events",
+        )
 
     return routes
-
-
-def _answer(request: Request, job: Job) -> dict[str, str]:
-    url = f"{request.scope.get('root_path', '')}/jobs/{job.job_id}"
-    return {
-        "job_id": job.job_id,
-        "status": str(job.status),
-        "status_url": url,
-        "result_url": f"{url}/result",
-        "events_url": f"{url}/events",
-    }
 
 
 async def _accept(context: Context, request: Request) -> Job:
     """Store first, then publish: from the moment the job is recorded it cannot be lost."""
     bound = context.settings.max_upload_mb * MIB
-    context.backlog.admit()
+    context.queues.admit()
     file = await _receive(request, bound)
     try:
         job = Job(
@@ -138,7 +128,7 @@ def _forget(context: Context, key: str) -> None:
     try:
         context.files.delete(key)
     except FilesUnavailable:
-        return  # nobody was given its id; the bound on disk is the operator's
+        return  # the deletion of orphans takes it up
 
 
 async def _receive(request: Request, bound: int) -> UploadFile:
@@ -156,7 +146,7 @@ async def _receive(request: Request, bound: int) -> UploadFile:
         raise too_large
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise ClientError(_NO_FILE)
-    parser = _FormParser(
+    parser = MultiPartParser(
         request.headers,
         _bounded(request, bound + _FORM_OVERHEAD, too_large),
         max_files=1,

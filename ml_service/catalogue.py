@@ -1,4 +1,4 @@
-"""Which version is served: loading, choosing, watching, switching and draining."""
+"""Which version is served: loading, choosing, watching and switching."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from ml_service.version import ONNX, Version, load_version
 
 logger = logging.getLogger(__name__)
 
-#: Changes when another version is to be served, or the same anew: its name, its manifest's time.
+#: Name of the version to serve and time of its manifest: changes with each publication.
 _Mark = tuple[str, int]
 
 #: Seconds between two looks at the models folder: one small file and one directory listing.
@@ -39,19 +39,18 @@ class Catalogue:
     Args:
         models_dir: folder of the published models.
         name: which model is served.
-        ways: way of asking to the runtime that does it; closed with the catalogue.
+        runtimes: format to the runtime that executes it; closed with the catalogue.
     """
 
-    def __init__(self, models_dir: Path, name: str, ways: dict[str, ModelRuntime]) -> None:
+    def __init__(self, models_dir: Path, name: str, runtimes: dict[str, ModelRuntime]) -> None:
         self._dir = models_dir
         self._name = name
-        self._ways = ways
+        self._runtimes = runtimes
         self._current: Version | None = None
         self._served: _Mark | None = None
         self._why_not = "The models are being loaded."
         self._refused: dict[str, str] = {}
         self._switching = asyncio.Lock()
-        self._drained: set[asyncio.Task[None]] = set()
 
     @property
     def current(self) -> Version:
@@ -81,22 +80,12 @@ class Catalogue:
         """Raise `NotServing` unless a version is loaded and warm."""
         _ = self.current
 
-    @contextlib.contextmanager
-    def using(self) -> Iterator[Version]:
-        """Hold the current version across an ``await``: it is not closed meanwhile.
-
-        Raises:
-            NotServing: there is none.
-        """
-        version = self.current
-        with version.held():
-            yield version
-
     async def reload(self, version: str | None = None) -> Version:
         """Load the current version, or the one that is named, and switch to it.
 
-        The old version serves until the new one has answered its warm-up. A named version is
-        remembered: it stays the current one after a restart and until another is published.
+        The old version serves until the new one has answered its warm-up. A whole version never
+        gives way to one with a refused group. A named version is remembered: it stays the current
+        one after a restart and until another is published.
 
         Raises:
             NotFound: nothing is published, or not this version; lists what is.
@@ -104,30 +93,45 @@ class Catalogue:
             TransientError: a runtime cannot be reached; the old version stays.
         """
         async with self._switching:
-            chosen = version
-            if chosen is None:
-                chosen = published.current_version(self._dir, self._name)
+            chosen = (
+                published.current_version(self._dir, self._name) if version is None else version
+            )
             available = self.published()
             if chosen not in available:
                 listed = ", ".join(available) or "none"
                 raise NotFound(f"No version {chosen!r} is published; there are: {listed}.")
             mark = self._mark_of(chosen)
-            loaded = await self._load(chosen)
+            if self._current is None and version is None:
+                loaded = await self._load_first(chosen)
+            else:
+                whole = self._current is not None and not self._current.refused
+                loaded = await self._load(chosen, whole=whole)
             self._switch(loaded, mark)
             if version is not None:
                 await asyncio.to_thread(self._persist, version)
             return loaded
 
-    async def _load(self, version: str) -> Version:
+    async def _load_first(self, chosen: str) -> Version:
+        """Load the version to start with.
+
+        An older one that is whole is better than a newer one with a refused group: replicas that
+        run already stay with the older one.
+        """
+        older = [version for version in self.published() if version < chosen]
+        for candidate in (chosen, *reversed(older)):
+            with contextlib.suppress(ModelRefused):
+                return await self._load(candidate, whole=True)
+        return await self._load(chosen, whole=False)
+
+    async def _load(self, version: str, *, whole: bool) -> Version:
         try:
             loaded = await asyncio.to_thread(
-                load_version, self._dir, self._name, version, self._ways
+                load_version, self._dir, self._name, version, self._runtimes, whole=whole
             )
-        except AimqError as exc:
-            self._note_refusal(version, exc)
-            raise
         except Exception as exc:
-            self._note_refusal(version, InternalError(repr(exc)))
+            self._note_refusal(
+                version, exc if isinstance(exc, AimqError) else InternalError(repr(exc))
+            )
             raise
         self._refused.pop(version, None)
         return loaded
@@ -149,44 +153,36 @@ class Catalogue:
             logger.warning("the choice of version %s cannot be kept: %s", version, exc)
 
     def _switch(self, loaded: Version, mark: _Mark) -> None:
-        old, self._current, self._served = self._current, loaded, mark
-        logger.info("version %s is served, groups %s", loaded.name, ", ".join(loaded.models[ONNX]))
-        if old is None:
+        if self._current is None:
             freeze_gc()
-        else:
-            task = asyncio.get_running_loop().create_task(self._drain(old))
-            self._drained.add(task)
-            task.add_done_callback(self._drained.discard)
+        self._current, self._served = loaded, mark
+        logger.info("version %s is served, groups %s", loaded.name, ", ".join(loaded.models[ONNX]))
 
-    @staticmethod
-    async def _drain(old: Version) -> None:
-        await old.unused()
-        await asyncio.to_thread(old.close)
-        logger.info("version %s is drained", old.name)
-
-    async def watch(self) -> None:
+    async def _watch(self) -> None:
         """Serve what is published, and switch to what is published next, for ever."""
         seen: _Mark | None = None
-        mark: _Mark | None = None
         while True:
             pause = WATCH_SECONDS
             try:
                 mark = await asyncio.to_thread(self._mark)
                 if mark not in (seen, self._served):
+                    seen = mark
                     await self.reload()
-                seen = mark
             except NotFound as exc:
-                if self._current is None and exc.detail != self._why_not:
-                    logger.warning("waiting: %s", exc.detail)
-                self._why_not = exc.detail
+                self._nothing_published(exc)
                 seen = None
             except TransientError:
                 pause, seen = RETRY_SECONDS, None
             except ModelRefused:
-                seen = mark  # noted and logged; tried again when another is published
+                pass  # noted and logged; tried again when another is published
             except Exception:
                 logger.exception("looking at %s failed", self._dir)
             await asyncio.sleep(pause)
+
+    def _nothing_published(self, exc: NotFound) -> None:
+        if self._current is None and exc.detail != self._why_not:
+            logger.warning("waiting: %s", exc.detail)
+        self._why_not = exc.detail
 
     def _mark(self) -> _Mark:
         return self._mark_of(published.current_version(self._dir, self._name))
@@ -200,8 +196,8 @@ class Catalogue:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Watch while the block runs; then close the version and the runtimes."""
-        task = asyncio.get_running_loop().create_task(self.watch())
+        """Watch while the block runs; then close the runtimes."""
+        task = asyncio.get_running_loop().create_task(self._watch())
         try:
             yield
         finally:
@@ -211,7 +207,5 @@ class Catalogue:
             await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        if self._current is not None:
-            self._current.close()
-        for runtime in self._ways.values():
+        for runtime in self._runtimes.values():
             runtime.close()

@@ -6,43 +6,38 @@ It is kept apart from the limits of the predictions, whose latency it says nothi
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.responses import Response
 
-from aimq.errors import FieldError, Invalid, Overloaded
+from aimq.errors import FieldError, Invalid
 from aimq.factorial import preview
 from aimq.factorial_pool import FactorialPool
+from aimq.http.bodies import decode_json, read_body
+from aimq.http.problems import documented
+from aimq.http.threads import ThreadPool
 from aimq.settings import Settings
-from ml_service import bodies
-from ml_service.access import Access
-from ml_service.openapi import problems
+from ml_service.predict import JSON
 
-#: Requests that wait per process before the rest are refused.
+#: Requests that may wait for each process.
 _WAITING: Final = 16
-_RETRY_AFTER: Final = 2.0
 _MAX_BODY: Final = 1024
 
-_BODY: Final[dict[str, Any]] = {
+
+class FactorialRequest(msgspec.Struct, frozen=True):
+    """The body, as it is documented."""
+
+    no: int
+    preview: bool = False
+
+
+_BODY: Final = {
     "requestBody": {
         "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "no": {"type": "integer", "minimum": 0},
-                        "preview": {"type": "boolean", "default": False},
-                    },
-                    "required": ["no"],
-                }
-            }
-        },
+        "content": {JSON: {"schema": {"$ref": "#/components/schemas/FactorialRequest"}}},
     }
 }
 
@@ -51,11 +46,10 @@ class FactorialModel:
     """Answers the route. Belongs to one event loop."""
 
     def __init__(self, settings: Settings) -> None:
+        size = settings.concurrency
         self._largest = settings.factorial_max
-        self._calculators = FactorialPool(settings.concurrency, settings.task_seconds)
-        self._threads = ThreadPoolExecutor(settings.concurrency, "factorial")
-        self._most = settings.concurrency * (_WAITING + 1)
-        self._present = 0
+        self._processes = FactorialPool(size, settings.task_seconds)
+        self._threads = ThreadPool(size, "factorial", waiting=size * _WAITING)
 
     async def answer(self, body: bytes) -> dict[str, object]:
         """Return the answer to a body.
@@ -66,49 +60,48 @@ class FactorialModel:
             Overloaded: too many wait already.
             TaskTooLong, WorkerDied: see `FactorialPool.digits`.
         """
-        no, short = self._asked(bodies.decode_json(body))
-        if self._present >= self._most:
-            raise Overloaded(f"{self._present} factorials wait.", retry_after=_RETRY_AFTER)
-        self._present += 1
-        try:
-            text = await asyncio.get_running_loop().run_in_executor(
-                self._threads, partial(self._calculators.digits, no)
-            )
-        finally:
-            self._present -= 1
-        return {"input": no, "output": preview(text) if short else text, "digits": len(text)}
+        asked = self._asked(decode_json(body))
+        text = await self._threads.run(self._processes.digits, asked.no)
+        output = preview(text) if asked.preview else text
+        return {"input": asked.no, "output": output, "digits": len(text)}
 
-    def _asked(self, value: object) -> tuple[int, bool]:
+    def _asked(self, value: object) -> FactorialRequest:
         asked = value if isinstance(value, dict) else {}
-        no, short = asked.get("no"), asked.get("preview", False)
+        no = asked.get("no")
         if type(no) is not int or not 0 <= no <= self._largest:
             allowed = f"a whole number from 0 to {self._largest}"
             raise Invalid(
                 f"no must be {allowed}.",
                 errors=[FieldError(field="no", message=f"must be {allowed}", allowed=allowed)],
             )
-        return no, short is True
+        return FactorialRequest(no, asked.get("preview") is True)
 
     def close(self) -> None:
         """Stop what is being computed. Idempotent."""
-        self._calculators.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._processes.close()
+        self._threads.close()
 
 
-def routes(model: FactorialModel, access: Access) -> APIRouter:
-    """Return the route."""
+def routes(
+    model: FactorialModel, limited: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> APIRouter:
+    """Return the route.
+
+    Args:
+        limited: limits its rate for each client.
+    """
     router = APIRouter(tags=["factorial"])
 
     @router.post(
         "/predict/factorial",
-        summary="The simulated model: no! by a loop",
+        response_model=None,
         openapi_extra=_BODY,
-        responses=problems("400", "401", "413", "422", "503", "504"),
+        responses=documented(400, 401, 408, 413, 422, 429, 503, 504),
     )
+    @limited
     async def factorial(request: Request) -> Response:
-        access.check(request.scope)
-        body = await bodies.read_body(request.scope, request.receive, _MAX_BODY)
-        answer = await model.answer(body)
-        return Response(msgspec.json.encode(answer), media_type="application/json")
+        """Compute no! by a loop: the simulated model."""
+        body = await read_body(request.scope, request.receive, _MAX_BODY)
+        return Response(msgspec.json.encode(await model.answer(body)), media_type=JSON)
 
     return router

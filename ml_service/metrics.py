@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from starlette.types import Scope
 
 #: Upper bounds of the latency buckets, in seconds.
 BUCKETS: Final = (
@@ -49,19 +50,23 @@ class ServiceMetrics(Collector):
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._routes: list[RequestStats] = []
+        self._elsewhere = RequestStats("other")
+        self._by_path = {"": self._elsewhere}
         self.rows: Counter[tuple[str, str]] = Counter()
         registry.register(self)
 
     def route(self, route: str) -> RequestStats:
         """Return the counts of a route, which are exported from now on."""
-        stats = RequestStats(route)
-        self._routes.append(stats)
-        return stats
+        return self._by_path.setdefault(route, RequestStats(route))
 
-    def predicted(self, way: str, served_by: str, rows: int) -> None:
-        """Count rows that have got a prediction."""
-        self.rows[way, served_by] += rows
+    def refused(self, scope: Scope, status: int) -> None:
+        """Count an answer that was given before any route was asked."""
+        self._by_path.get(scope["path"], self._elsewhere).refused(status)
+
+    def predicted(self, endpoint: str, rows: Mapping[str, int]) -> None:
+        """Count rows that have got a prediction, by the runtime that answered."""
+        for runtime, count in rows.items():
+            self.rows[endpoint, runtime] += count
 
     def collect(self) -> Iterable[Metric]:
         """Return the samples; called at each scrape."""
@@ -74,12 +79,12 @@ class ServiceMetrics(Collector):
         rows = CounterMetricFamily(
             "aimq_ml_rows", "Rows predicted.", labels=["endpoint", "runtime"]
         )
-        for stats in self._routes:
+        for stats in self._by_path.values():
             for status, count in stats.statuses.items():
                 requests.add_metric([stats.route, str(status)], count)
             latency.add_metric([stats.route], _cumulative(stats.buckets), stats.seconds)
-        for (way, runtime), count in self.rows.items():
-            rows.add_metric([way, runtime], count)
+        for (endpoint, runtime), count in self.rows.items():
+            rows.add_metric([endpoint, runtime], count)
         return [requests, latency, rows]
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from aimq.errors import ClientError, Conflict, ModelRefused
-from ml_service import bodies
-from ml_service.access import Access
+from aimq.http.bodies import read_body
+from aimq.http.problems import documented
 from ml_service.catalogue import Catalogue
-from ml_service.openapi import problems
+from ml_service.predict import JSON
 from ml_service.version import Version
 
-_MAX_BODY = 4096
+#: Limits the rate of a route for each client.
+Limited = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_MAX_BODY: Final = 4096
 
 
 class Reload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,19 +28,24 @@ class Reload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: str | None = None
 
 
+_RELOAD_BODY: Final = {
+    "requestBody": {"content": {JSON: {"schema": {"$ref": "#/components/schemas/Reload"}}}}
+}
+
+
 def describe(version: Version, catalogue: Catalogue) -> dict[str, Any]:
     """Return what is served, where it comes from, and what was refused."""
     groups = {}
     for group in version.schema.groups:
         models = {
-            way: {
+            model_format: {
                 "file": by_group[group].file.path.name,
                 "sha256": by_group[group].file.sha256,
                 "bytes": by_group[group].bytes,
                 "runtime": by_group[group].runtime,
                 "inline_rows": by_group[group].inline_rows,
             }
-            for way, by_group in version.models.items()
+            for model_format, by_group in version.models.items()
             if group in by_group
         }
         groups[group] = {
@@ -57,34 +66,29 @@ def describe(version: Version, catalogue: Catalogue) -> dict[str, Any]:
     }
 
 
-def routes(catalogue: Catalogue, access: Access) -> APIRouter:
+def routes(catalogue: Catalogue, limited: Limited) -> APIRouter:
     """Return the routes."""
+    router = APIRouter(tags=["models"])
 
-    async def allowed(request: Request) -> None:
-        access.check(request.scope)
-
-    router = APIRouter(tags=["models"], dependencies=[Depends(allowed)])
-
-    @router.get("/models", responses=problems("401", "503"), response_model=None)
-    async def models() -> Response:
-        """What is served: groups, digests, metrics, the schema; and what was refused, and why."""
+    @router.get("/models", responses=documented(401, 429, 503), response_model=None)
+    @limited
+    async def models(request: Request) -> Response:  # noqa: ARG001 # the limiter needs it
+        """Return what is served: groups, digests, metrics, schema; what was refused, and why."""
         return _json(describe(catalogue.current, catalogue))
-
-    body = {"type": "object", "properties": {"version": {"type": ["string", "null"]}}}
-    extra = {"requestBody": {"content": {bodies.JSON: {"schema": body}}}}
 
     @router.post(
         "/models/reload",
-        responses=problems("400", "401", "404", "409", "413", "503"),
+        responses=documented(400, 401, 404, 408, 409, 413, 429, 503),
         response_model=None,
-        openapi_extra=extra,
+        openapi_extra=_RELOAD_BODY,
     )
+    @limited
     async def reload(request: Request) -> Response:
         """Serve the current version, or the one named, without failing a request.
 
         The version in service stays when the new one cannot be served (409 says why).
         """
-        content = await bodies.read_body(request.scope, request.receive, _MAX_BODY)
+        content = await read_body(request.scope, request.receive, _MAX_BODY)
         try:
             version = await catalogue.reload(_wanted(content))
         except ModelRefused as exc:
@@ -102,4 +106,4 @@ def _wanted(content: bytes) -> str | None:
 
 
 def _json(content: object) -> Response:
-    return Response(msgspec.json.encode(content), media_type=bodies.JSON)
+    return Response(msgspec.json.encode(content), media_type=JSON)

@@ -1,114 +1,117 @@
-"""The OpenAPI document of the routes that the framework does not route itself."""
+"""What the routes say of their bodies and answers beyond what the framework sees.
+
+Records and predictions are named here, and described by the version in service (`schemas`).
+"""
 
 from __future__ import annotations
 
-import re
+from http import HTTPStatus
 from typing import Any, Final
 
+import msgspec
+
+from aimq.http import problems
 from aimq.schema.jsonschema import record_schema
 from aimq.schema.model import Schema
-from ml_service.bodies import ARROW, JSON
-from ml_service.version import Version
+from ml_service.predict import ARROW, JSON
+from ml_service.v2_tensors import InferRequest, InferResponse
 
 Document = dict[str, Any]
 
-_PROBLEM: Final = "#/components/schemas/Problem"
-_WHEN: Final = {
-    "400": "Not JSON, or not an Arrow stream.",
-    "401": "An API key is needed.",
-    "404": "No such model or version.",
-    "409": "The version cannot be served; the one in service stays.",
-    "413": "The body is over the limit.",
-    "415": "Neither JSON nor an Arrow stream.",
-    "422": "A field is wrong or missing, or the group has no model; `errors` names each.",
-    "429": "Asked too often; `Retry-After` and `RateLimit-*` say when to try again.",
-    "503": "Overloaded, or no model is served yet; try again after `Retry-After`.",
-    "504": "The runtime did not answer in time.",
-}
-_PREDICTION: Final = ("400", "401", "413", "415", "422", "429", "503", "504")
+V2_TAG: Final = "open inference protocol"
+_NAMED: Final = "#/components/schemas/{name}"
+_RECORD, _PREDICTION, _FAILED, _V2_ERROR = (
+    {"$ref": _NAMED.format(name=name)} for name in ("Record", "Prediction", "Failed", "V2Error")
+)
+_STREAM: Final = {"schema": {"type": "string", "format": "binary"}}
 
-
-def problems(*statuses: str) -> dict[int | str, Document]:
-    """Return the responses for errors, those of a prediction by default."""
-    content = {"application/problem+json": {"schema": {"$ref": _PROBLEM}}}
-    chosen = statuses or _PREDICTION
-    return {status: {"description": _WHEN[status], "content": content} for status in chosen}
-
-
-def predict_operation(way: str, summary: str, version: Version | None) -> Document:
-    """Return the operation ``POST /predict/<way>`` for the records of the version in service."""
-    record: Document = record_schema(version.schema) if version else {"type": "object"}
-    answer = _answer(version.schema) if version else {"type": "object"}
-    failed = {
-        "type": "object",
-        "required": ["error", "errors"],
-        "properties": {
-            "error": {"type": "string"},
-            "errors": {"type": "array", "items": {"type": "object"}},
-        },
-    }
-    answers = {"type": "array", "items": {"anyOf": [answer, failed]}}
-    stream = {"schema": {"type": "string", "format": "binary"}}
-    body = {"schema": {"oneOf": [record, {"type": "array", "items": record}]}}
-    if version:
-        body["example"] = record["example"]
-    return {
-        "operationId": f"predict_{way}",
-        "summary": summary,
-        "tags": ["predictions"],
-        "requestBody": {"required": True, "content": {JSON: body, ARROW: stream}},
-        "responses": {
-            "200": {
-                "description": "A prediction; a list with one answer each; or an Arrow stream.",
-                "headers": {
-                    "X-Served-By": {
-                        "description": "The runtime that answered.",
-                        "schema": {"type": "string"},
+PREDICT: Final[Document] = {
+    "tags": ["predictions"],
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {
+                JSON: {"schema": {"oneOf": [_RECORD, {"type": "array", "items": _RECORD}]}},
+                ARROW: _STREAM,
+            },
+        }
+    },
+    "responses": {
+        200: {
+            "description": "A prediction; a list with one answer each; or an Arrow stream.",
+            "headers": {
+                "X-Served-By": {
+                    "description": "The runtimes that answered.",
+                    "schema": {"type": "string"},
+                }
+            },
+            "content": {
+                JSON: {
+                    "schema": {
+                        "oneOf": [
+                            _PREDICTION,
+                            {"type": "array", "items": {"anyOf": [_PREDICTION, _FAILED]}},
+                        ]
                     }
                 },
-                "content": {JSON: {"schema": {"oneOf": [answer, answers]}}, ARROW: stream},
+                ARROW: _STREAM,
             },
-            **problems(),
         },
-    }
+        **problems.documented(400, 401, 408, 413, 415, 422, 429, 503, 504),
+    },
+}
 
 
-def infer_operation(path: str) -> Document:
-    """Return the operation of the Open Inference Protocol that predicts."""
-    parts = re.findall(r"{(\w+)}", path)
-    tensor = {
-        "type": "object",
-        "required": ["name", "shape", "datatype", "data"],
-        "properties": {
-            "name": {"type": "string"},
-            "shape": {"type": "array", "items": {"type": "integer"}},
-            "datatype": {"type": "string"},
-            "data": {"type": "array", "items": {}},
-        },
-    }
-    tensors = {"type": "array", "items": tensor}
-    request = {"type": "object", "required": ["inputs"], "properties": {"inputs": tensors}}
-    answer = {"type": "object", "required": ["outputs"], "properties": {"outputs": tensors}}
-    error = {"type": "object", "properties": {"error": {"type": "string"}}}
-    failed = {"content": {JSON: {"schema": error}}}
-    statuses = ("400", "401", "404", "413", "429", "503", "504")
+def v2_errors(*statuses: int) -> dict[int | str, Document]:
+    """Return error answers of the Open Inference Protocol as a route's `responses`."""
+    content = {JSON: {"schema": _V2_ERROR}}
     return {
-        "operationId": "infer_" + "_".join(parts),
-        "summary": "Predict: a tensor for each field of a record",
-        "tags": ["open inference protocol"],
-        "parameters": [
-            {"name": part, "in": "path", "required": True, "schema": {"type": "string"}}
-            for part in parts
-        ],
-        "requestBody": {"required": True, "content": {JSON: {"schema": request}}},
-        "responses": {
-            "200": {"description": "Predictions.", "content": {JSON: {"schema": answer}}},
-            **{status: {"description": _WHEN[status], **failed} for status in statuses},
-        },
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+        for status in statuses
     }
 
 
-def _answer(schema: Schema) -> Document:
+INFER: Final[Document] = {
+    "tags": [V2_TAG],
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {JSON: {"schema": {"$ref": _NAMED.format(name="InferRequest")}}},
+        }
+    },
+    "responses": {
+        200: {
+            "description": "Predictions.",
+            "content": {JSON: {"schema": {"$ref": _NAMED.format(name="InferResponse")}}},
+        },
+        **v2_errors(400, 404, 408, 413, 429, 503, 504),
+        **problems.documented(401),
+    },
+}
+
+
+def schemas(schema: Schema | None) -> Document:
+    """Return the named schemas.
+
+    Args:
+        schema: of the version in service; None while there is none.
+    """
+    _, tensors = msgspec.json.schema_components([InferRequest, InferResponse], ref_template=_NAMED)
+    errors = {"type": "array", "items": {"type": "object"}}
+    return {
+        **tensors,
+        "Record": record_schema(schema) if schema else {"type": "object"},
+        "Prediction": _prediction(schema) if schema else {"type": "object"},
+        "Failed": {
+            "type": "object",
+            "required": ["error", "errors"],
+            "properties": {"error": {"type": "string"}, "errors": errors},
+        },
+        "V2Error": {"type": "object", "properties": {"error": {"type": "string"}}},
+    }
+
+
+def _prediction(schema: Schema) -> Document:
     return {
         "type": "object",
         "required": [schema.prediction, schema.group, "model_version"],

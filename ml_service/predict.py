@@ -1,48 +1,84 @@
-"""``POST /predict/<way>``: one record, a list of records, or an Arrow stream."""
+"""``POST /predict/onnx`` and ``/predict/pickle``: a record, a list of records, an Arrow stream."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
+from starlette.responses import Response
 from starlette.types import Receive, Scope
 
+from aimq.errors import Overloaded, UnsupportedMedia
+from aimq.http.bodies import decode_json, read_body
+from aimq.http.headers import header
+from aimq.http.threads import ThreadPool
 from aimq.settings import Settings
-from ml_service import bodies, columns, records
-from ml_service.bodies import Budget
+from ml_service import columns, records
+from ml_service.admission import Admission
 from ml_service.catalogue import Catalogue
-from ml_service.endpoint import Reply
 from ml_service.metrics import ServiceMetrics
 from ml_service.runtimes.port import Matrix, Predictions
-from ml_service.threads import Threads
-from ml_service.version import ONNX, GroupModel, Version
+from ml_service.version import GroupModel, Version
 
-_JSON: Final = (b"content-type", b"application/json")
-_ARROW: Final = (b"content-type", bodies.ARROW.encode())
-#: A list of so many records costs more to read than to predict; it leaves the event loop.
-_LIST_INLINE: Final = 64
+JSON: Final = "application/json"
+ARROW: Final = "application/vnd.apache.arrow.stream"
+#: A longer list costs more to read than to predict; it leaves the event loop.
+LIST_INLINE: Final = 64
+#: Longest wait for an Arrow stream, in seconds.
+_STREAM_SECONDS: Final = 60.0
+
+
+class BodyBudget:
+    """Bytes of large bodies held at one time. Belongs to the event loop."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """Yield a function that takes bytes; what it took is given back at the end.
+
+        It raises `Overloaded` when there are not as many left.
+        """
+        taken = 0
+
+        def take(amount: int) -> None:
+            nonlocal taken
+            if amount > self._left:
+                raise Overloaded("Too many large bodies are under way.", retry_after=1.0)
+            self._left -= amount
+            taken += amount
+
+        try:
+            yield take
+        finally:
+            self._left += taken
 
 
 class Predict:
-    """The handler of one way of asking. Belongs to the event loop.
+    """Answers requests for the models of one format. Belongs to the event loop.
 
     Args:
-        way: which models are asked: `ONNX` or `PICKLE`.
+        model_format: `ONNX` or `PICKLE`.
         threads: where everything runs that would hold the event loop up.
-        budget: bytes of Arrow streams held at one time, over all ways of asking.
+        budget: bytes of Arrow streams held at one time, over all formats.
     """
 
     def __init__(
         self,
-        way: str,
+        model_format: str,
         catalogue: Catalogue,
-        threads: Threads,
+        admission: Admission,
+        threads: ThreadPool,
         metrics: ServiceMetrics,
         settings: Settings,
-        budget: Budget,
+        budget: BodyBudget,
     ) -> None:
-        self._way = way
+        self._format = model_format
         self._catalogue = catalogue
+        self._admission = admission
         self._threads = threads
         self._metrics = metrics
         self._max_json = settings.max_body_kb * 1024
@@ -50,87 +86,77 @@ class Predict:
         self._max_rows = settings.max_rows
         self._budget = budget
 
-    async def __call__(self, scope: Scope, receive: Receive) -> Reply:
+    async def __call__(self, scope: Scope, receive: Receive) -> Response:
         """Answer a request by what its body is."""
-        if bodies.media_type(scope) == bodies.ARROW:
-            with self._budget.share() as share:
-                body = await bodies.read_body(scope, receive, self._max_arrow, share)
-                return await self._stream(body)
-        body = await bodies.read_body(scope, receive, self._max_json)
-        value = bodies.decode_json(body)
-        if isinstance(value, list):
-            return await self._list(value)
-        version, group, group_model, matrix = self._encoded(value)
-        if group_model.inline_rows:
-            return self._reply(version, group, group_model.predict(matrix))
-        return self._reply(version, group, await self._awaited(version, group_model, matrix))
+        if media_type(scope) == ARROW:
+            return await self._stream(scope, receive)
+        body = await read_body(scope, receive, self._max_json)
+        async with self._admission:
+            value = decode_json(body)
+            if isinstance(value, list):
+                return await self._list(value)
+            return await self._record(value)
 
-    @property
-    def is_immediate(self) -> bool:
-        """Whether `at_once` answers a record: every group's model may be on the event loop."""
-        version = self._catalogue.peek()
-        return version is not None and records.most_inline(version, self._way) > 0
-
-    def at_once(self, scope: Scope, body: bytes) -> Reply | None:
-        """Answer a request for one record, where its model may be on the event loop.
-
-        Returns:
-            None where it may not, and for everything but a record in JSON.
-        """
-        if (
-            body[:1] == b"["
-            or len(body) > self._max_json
-            or bodies.media_type(scope) != bodies.JSON
-        ):
-            return None
-        value = bodies.decode_json(body)
-        if isinstance(value, list):
-            return None
-        version, group, group_model, matrix = self._encoded(value)
-        if not group_model.inline_rows:
-            return None
-        return self._reply(version, group, group_model.predict(matrix))
-
-    def _encoded(self, record: object) -> tuple[Version, str, GroupModel, Matrix]:
+    async def _record(self, value: object) -> Response:
         version = self._catalogue.current
-        encoded = version.encoder.encode(record)
-        group_model = version.model(self._way, encoded.group)
-        return version, encoded.group, group_model, np.array([encoded.row], dtype=np.float32)
+        encoded = version.encoder.encode(value)
+        model = version.model(self._format, encoded.group)
+        matrix = np.array([encoded.row], dtype=np.float32)
+        if model.inline_rows:
+            answer = model.predict(matrix)
+        else:
+            answer = await self._awaited(model, matrix)
+        body = records.encode_answer(version, encoded.group, answer)
+        return self._response(body, JSON, {answer.served_by: 1})
 
-    def _reply(self, version: Version, group: str, answer: Predictions) -> Reply:
-        self._metrics.predicted(self._way, answer.served_by, 1)
-        body = records.encode_answer(version, group, answer)
-        return Reply(body, [_JSON, _served_by([answer.served_by])], quick=self._way == ONNX)
+    async def _awaited(self, model: GroupModel, matrix: Matrix) -> Predictions:
+        if model.batcher is not None:
+            return await model.batcher.predict(matrix)
+        with self._admission.aside():
+            return await self._threads.run(model.predict, matrix)
 
-    async def _awaited(
-        self, version: Version, group_model: GroupModel, matrix: Matrix
-    ) -> Predictions:
-        with version.held():
-            if group_model.batcher is not None:
-                return await group_model.batcher.predict(matrix)
-            return await self._threads.run(group_model.predict, matrix)
-
-    async def _list(self, values: list[object]) -> Reply:
-        with self._catalogue.using() as version:
-            inline = min(_LIST_INLINE, records.most_inline(version, self._way))
-            if len(values) <= inline:
-                body, served = records.score_list(version, self._way, values)
-            else:
-                body, served = await self._threads.run(
-                    records.score_list, version, self._way, values
+    async def _list(self, values: list[object]) -> Response:
+        version = self._catalogue.current
+        if len(values) <= min(LIST_INLINE, records.most_inline(version, self._format)):
+            body, rows = records.score_list(version, self._format, values)
+        else:
+            with self._admission.aside():
+                body, rows = await self._threads.run(
+                    records.score_list, version, self._format, values
                 )
-        return Reply(body, [_JSON, _served_by(served)], quick=False)
+        return self._response(body, JSON, rows)
 
-    async def _stream(self, body: bytes) -> Reply:
-        with self._catalogue.using() as version:
-            answer, served = await self._threads.run(self._score_stream, version, body)
-        return Reply(answer, [_ARROW, _served_by(served)], quick=False)
+    async def _stream(self, scope: Scope, receive: Receive) -> Response:
+        with self._budget.share() as take:
+            body = await read_body(
+                scope, receive, self._max_arrow, seconds=_STREAM_SECONDS, take=take
+            )
+            version = self._catalogue.current
+            answer, rows = await self._threads.run(self._score_stream, version, body)
+        return self._response(answer, ARROW, rows)
 
-    def _score_stream(self, version: Version, body: bytes) -> tuple[bytes, list[str]]:
+    def _score_stream(self, version: Version, body: bytes) -> tuple[bytes, Mapping[str, int]]:
         frame = columns.read_stream(body, version, self._max_rows)
-        scored = columns.predict_table(version, self._way, frame)
-        return columns.write_stream(version, scored), sorted(scored.served)
+        scored = columns.predict_table(version, self._format, frame)
+        return columns.write_stream(version, scored), scored.served
+
+    def _response(self, body: bytes, kind: str, rows: Mapping[str, int]) -> Response:
+        """Return an answer, and count its rows by the runtime that predicted them."""
+        self._metrics.predicted(self._format, rows)
+        served_by = ", ".join(sorted(rows)) or "none"
+        return Response(body, headers={"content-type": kind, "x-served-by": served_by})
 
 
-def _served_by(runtimes: list[str]) -> tuple[bytes, bytes]:
-    return b"x-served-by", ", ".join(runtimes).encode() or b"none"
+def media_type(scope: Scope) -> str:
+    """Return `JSON` or `ARROW`; a body without a type counts as JSON.
+
+    Raises:
+        UnsupportedMedia: neither.
+    """
+    given = header(scope, b"content-type")
+    if given == b"application/json" or not given:
+        return JSON
+    kind = given.split(b";", 1)[0].strip().lower().decode("latin-1")
+    if kind in {JSON, ARROW}:
+        return kind
+    raise UnsupportedMedia(f"Content-Type {kind[:80]!r} is not read here: send {JSON} or {ARROW}.")

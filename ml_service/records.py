@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -16,6 +17,8 @@ from ml_service.version import GroupModel, Version
 
 #: A prediction (its group, its shortest decimal), or why there is none.
 Outcome = tuple[str, str] | AimqError
+#: Outcomes of records in their order, and the rows that each runtime predicted.
+Outcomes = tuple[list[Outcome], Counter[str]]
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -33,8 +36,8 @@ def encode_answer(version: Version, group: str, answer: Predictions) -> bytes:
     return version.answers[group] % shortest(value).encode()
 
 
-def score(version: Version, way: str, records: Sequence[object]) -> tuple[list[Outcome], list[str]]:
-    """Return an outcome for each record, in order, and the runtimes that answered.
+def score(version: Version, model_format: str, records: Sequence[object]) -> Outcomes:
+    """Return an outcome for each record, in order, and the rows that each runtime predicted.
 
     May block: see `most_inline`.
 
@@ -47,26 +50,28 @@ def score(version: Version, way: str, records: Sequence[object]) -> tuple[list[O
         try:
             encoded = version.encoder.encode(record)
             if encoded.group not in rows:
-                rows[encoded.group] = (version.model(way, encoded.group), [], [])
+                rows[encoded.group] = (version.model(model_format, encoded.group), [], [])
         except Invalid as exc:
             outcomes[index] = exc
             continue
         _, places, matrix = rows[encoded.group]
         places.append(index)
         matrix.append(encoded.row)
-    served = set()
+    served: Counter[str] = Counter()
     for group, (group_model, places, matrix) in rows.items():
         answer = group_model.predict(np.array(matrix, dtype=np.float32))
-        served.add(answer.served_by)
+        served[answer.served_by] += len(places)
         for index, value in zip(places, answer.values, strict=True):
             finite = math.isfinite(value)
             outcomes[index] = (group, shortest(value)) if finite else InternalError(NOT_FINITE)
-    return outcomes, sorted(served)
+    return outcomes, served
 
 
-def score_list(version: Version, way: str, records: Sequence[object]) -> tuple[bytes, list[str]]:
+def score_list(
+    version: Version, model_format: str, records: Sequence[object]
+) -> tuple[bytes, Counter[str]]:
     """Do as `score`, and return the outcomes as a JSON list."""
-    outcomes, served = score(version, way, records)
+    outcomes, served = score(version, model_format, records)
     replies = (
         version.answers[outcome[0]] % outcome[1].encode()
         if isinstance(outcome, tuple)
@@ -76,6 +81,6 @@ def score_list(version: Version, way: str, records: Sequence[object]) -> tuple[b
     return b"[" + b",".join(replies) + b"]", served
 
 
-def most_inline(version: Version, way: str) -> int:
-    """Return how many records of whatever groups may be scored on the event loop; 0: none."""
-    return min(group_model.inline_rows for group_model in version.models[way].values())
+def most_inline(version: Version, model_format: str) -> int:
+    """Return how many records of any groups may be scored on the event loop; 0: none."""
+    return min(group_model.inline_rows for group_model in version.models[model_format].values())

@@ -8,66 +8,70 @@ offered. Source: https://github.com/kserve/open-inference-protocol, REST.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from aimq import __version__
 from aimq.errors import AimqError, ClientError, Invalid, NotFound
+from aimq.http import problems
+from aimq.http.bodies import read_body
+from aimq.http.headers import header
+from aimq.http.threads import ThreadPool
 from aimq.settings import Settings
-from ml_service import bodies, records
+from ml_service import openapi, records
+from ml_service.admission import Admission
 from ml_service.catalogue import Catalogue
-from ml_service.endpoint import Reply, problem_reply
 from ml_service.metrics import ServiceMetrics
-from ml_service.threads import Threads
+from ml_service.predict import JSON, LIST_INLINE
 from ml_service.v2_tensors import InferRequest, encode, metadata, read_rows
 from ml_service.version import ONNX, Version
 
-_JSON: Final = (b"content-type", b"application/json")
-#: So many rows cost more to read than to predict; they leave the event loop.
-_INLINE_ROWS: Final = 64
-#: Where inference is asked for.
-INFER_PATHS: Final = (
-    "/v2/models/{model}/infer",
-    "/v2/models/{model}/versions/{version}/infer",
-)
+#: Open as probes are.
+HEALTH_PATHS: Final = ("/v2/health/live", "/v2/health/ready")
+_MODEL: Final = "/v2/models/{model}"
+_VERSION: Final = "/v2/models/{model}/versions/{version}"
 
 
 class Infer:
-    """The handler of ``POST /v2/models/<name>[/versions/<version>]/infer``."""
+    """Answers ``POST /v2/models/<name>[/versions/<version>]/infer``."""
 
     def __init__(
-        self, catalogue: Catalogue, threads: Threads, metrics: ServiceMetrics, settings: Settings
+        self,
+        catalogue: Catalogue,
+        admission: Admission,
+        threads: ThreadPool,
+        metrics: ServiceMetrics,
+        settings: Settings,
     ) -> None:
         self._catalogue = catalogue
+        self._admission = admission
         self._threads = threads
         self._metrics = metrics
         self._name = settings.model_name
         self._max_body = settings.max_body_kb * 1024
         self._decoder = msgspec.json.Decoder(InferRequest)
 
-    async def __call__(self, scope: Scope, receive: Receive) -> Reply:
+    async def __call__(self, scope: Scope, receive: Receive) -> Response:
         """Answer one request."""
-        if bodies.header(scope, b"inference-header-content-length"):
+        if header(scope, b"inference-header-content-length"):
             raise ClientError("Binary tensors are not read here: send the data as JSON.")
-        body = await bodies.read_body(scope, receive, self._max_body)
-        asked = self._decode(body)
-        with self._catalogue.using() as version:
-            check_model(version, self._name, scope.get("path_params", {}))
+        body = await read_body(scope, receive, self._max_body)
+        async with self._admission:
+            asked = self._decode(body)
+            version = self._catalogue.current
+            check_model(version, self._name, **scope["path_params"])
             rows = read_rows(version, asked)
-            if len(rows) <= min(_INLINE_ROWS, records.most_inline(version, ONNX)):
-                outcomes, served = records.score(version, ONNX, rows)
-            else:
-                outcomes, served = await self._threads.run(records.score, version, ONNX, rows)
-        for runtime in served:
-            self._metrics.predicted("v2", runtime, len(rows))
+            outcomes, served = await self._score(version, rows)
         content = encode(version, asked, outcomes)
-        return Reply(content, [_JSON, (b"x-served-by", ", ".join(served).encode())], quick=False)
+        self._metrics.predicted("v2", served)
+        return Response(
+            content, headers={"content-type": JSON, "x-served-by": ", ".join(sorted(served))}
+        )
 
     def _decode(self, body: bytes) -> InferRequest:
         try:
@@ -75,74 +79,106 @@ class Infer:
         except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
             raise ClientError(f"The body is not an inference request: {str(exc)[:200]}") from None
 
+    async def _score(self, version: Version, rows: list[dict[str, Any]]) -> records.Outcomes:
+        if len(rows) <= min(LIST_INLINE, records.most_inline(version, ONNX)):
+            return records.score(version, ONNX, rows)
+        with self._admission.aside():
+            return await self._threads.run(records.score, version, ONNX, rows)
 
-def check_model(version: Version, name: str, path: Mapping[str, str]) -> None:
+
+def check_model(served: Version, name: str, model: str, version: str | None = None) -> None:
     """Raise `NotFound` unless a path names the model that is served, and its version if any."""
-    asked, of = path.get("model", name), path.get("version", version.name)
-    if asked != name:
-        raise NotFound(f"Unknown model {asked[:80]!r}: there is {name!r}.")
-    if of != version.name:
-        raise NotFound(f"Version {of[:80]!r} of {name!r} is not served: {version.name!r} is.")
+    if model != name:
+        raise NotFound(f"Unknown model {model[:80]!r}: there is {name!r}.")
+    if version not in {None, served.name}:
+        raise NotFound(
+            f"Version {str(version)[:80]!r} of {name!r} is not served: {served.name!r} is."
+        )
 
 
-def problem(error: AimqError, headers: dict[str, str]) -> Reply:
+def problem(error: AimqError, headers: dict[str, str] | None = None) -> Response:
     """Return an error as the protocol writes it; what the client did wrong is 400."""
-    status = 400 if isinstance(error, Invalid) else error.status
-    reply = problem_reply(error, headers)
-    others = [(key, value) for key, value in reply.headers if key != b"content-type"]
-    body = msgspec.json.encode({"error": error.detail})
-    return Reply(body, [_JSON, *others], status)
+    response = problems.response(error, headers)
+    response.status_code = 400 if isinstance(error, Invalid) else error.status
+    response.body = msgspec.json.encode({"error": error.detail})
+    response.headers["content-type"] = JSON
+    response.headers["content-length"] = str(len(response.body))
+    return response
+
+
+async def infer(model: str) -> None:
+    """Predict: a tensor for each field of a record."""
+
+
+async def infer_version(model: str, version: str) -> None:
+    """Predict by a version: a tensor for each field of a record."""
+
+
+#: Where inference is asked for, and what documents it.
+INFERENCE: Final[dict[str, Callable[..., Any]]] = {
+    f"{_MODEL}/infer": infer,
+    f"{_VERSION}/infer": infer_version,
+}
 
 
 def routes(catalogue: Catalogue, settings: Settings) -> APIRouter:
     """Return the routes that infer nothing."""
-    router = APIRouter(prefix="/v2", tags=["open inference protocol"])
-    name = settings.model_name
+    router = APIRouter(tags=[openapi.V2_TAG])
+    _add_server_routes(router, catalogue)
 
-    @router.get("", response_model=None)
-    async def server() -> Response:
-        """What this server is."""
-        return _json({"name": "aimq", "version": __version__, "extensions": []})
-
-    @router.get("/health/live", response_model=None)
-    async def live() -> Response:
-        """Whether the server runs."""
-        return _json({"live": True})
-
-    @router.get("/health/ready", response_model=None, responses={503: {}})
-    async def ready() -> Response:
-        """Whether models are served."""
-        is_ready = catalogue.peek() is not None
-        return _json({"ready": is_ready}, 200 if is_ready else 503)
-
-    async def model(request: Request) -> Response:
-        """Return the metadata of the model: its inputs and outputs."""
-        return _of_model(request, metadata)
-
-    async def model_ready(request: Request) -> Response:
-        """Tell whether the model is served."""
-        return _of_model(request, lambda version: {"name": version.manifest.name, "ready": True})
-
-    def _of_model(request: Request, tell: Any) -> Response:  # noqa: ANN401 # a function
+    def described(describe: Callable[[Version], dict[str, Any]], **path: str) -> Response:
         try:
             version = catalogue.current
-            check_model(version, name, request.path_params)
+            check_model(version, settings.model_name, **path)
         except AimqError as exc:
-            return Response(problem(exc, {}).body, exc.status, media_type=bodies.JSON)
-        return _json(tell(version))
+            return problem(exc)
+        return _json(describe(version))
 
-    for path in ("/models/{model}", "/models/{model}/versions/{version}"):
-        described: dict[str, Any] = {"response_model": None, "responses": {404: {}, 503: {}}}
-        parameters = [
-            {"name": part, "in": "path", "required": True, "schema": {"type": "string"}}
-            for part in ("model", "version")
-            if f"{{{part}}}" in path
-        ]
-        described["openapi_extra"] = {"parameters": parameters}
-        router.add_api_route(path, model, methods=["GET"], **described)
-        router.add_api_route(f"{path}/ready", model_ready, methods=["GET"], **described)
+    def is_ready(version: Version) -> dict[str, Any]:
+        return {"name": version.manifest.name, "ready": True}
+
+    errors: dict[str, Any] = {"response_model": None, "responses": openapi.v2_errors(404, 503)}
+
+    @router.get(_MODEL, **errors)
+    async def model_metadata(model: str) -> Response:
+        """Return the inputs and outputs of the model."""
+        return described(metadata, model=model)
+
+    @router.get(_VERSION, **errors)
+    async def version_metadata(model: str, version: str) -> Response:
+        """Return the inputs and outputs of a version."""
+        return described(metadata, model=model, version=version)
+
+    @router.get(f"{_MODEL}/ready", **errors)
+    async def model_ready(model: str) -> Response:
+        """Return whether the model is served."""
+        return described(is_ready, model=model)
+
+    @router.get(f"{_VERSION}/ready", **errors)
+    async def version_ready(model: str, version: str) -> Response:
+        """Return whether a version is served."""
+        return described(is_ready, model=model, version=version)
+
     return router
 
 
+def _add_server_routes(router: APIRouter, catalogue: Catalogue) -> None:
+    @router.get("/v2", response_model=None)
+    async def server() -> Response:
+        """Return what this server is."""
+        return _json({"name": "aimq", "version": __version__, "extensions": []})
+
+    @router.get("/v2/health/live", response_model=None)
+    async def live() -> Response:
+        """Return that the server runs."""
+        return _json({"live": True})
+
+    @router.get("/v2/health/ready", response_model=None, responses={503: {}})
+    async def ready() -> Response:
+        """Return whether models are served."""
+        is_ready = catalogue.peek() is not None
+        return _json({"ready": is_ready}, 200 if is_ready else 503)
+
+
 def _json(content: object, status: int = 200) -> Response:
-    return Response(json.dumps(content), status, media_type=bodies.JSON)
+    return Response(msgspec.json.encode(content), status, media_type=JSON)

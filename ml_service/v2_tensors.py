@@ -20,7 +20,7 @@ _TOLD: Final = 5
 
 
 class Tensor(msgspec.Struct, frozen=True):
-    """An input tensor; `data` is flat or nested, row by row."""
+    """A tensor; `data` is flat or nested, row by row."""
 
     name: str
     shape: list[int]
@@ -40,6 +40,15 @@ class InferRequest(msgspec.Struct, frozen=True):
     inputs: list[Tensor]
     id: str | None = None
     outputs: list[Wanted] | None = None
+
+
+class InferResponse(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Answer to an inference."""
+
+    model_name: str
+    model_version: str
+    outputs: list[Tensor]
+    id: str | None = None
 
 
 def read_rows(version: Version, asked: InferRequest) -> list[dict[str, Any]]:
@@ -94,20 +103,9 @@ def encode(version: Version, asked: InferRequest, outcomes: list[Outcome]) -> by
         kind = Invalid if all(isinstance(error, Invalid) for _, error in errors) else InternalError
         raise kind(told + more)
     values = [float(outcome[1]) for outcome in outcomes if isinstance(outcome, tuple)]
-    output = {
-        "name": version.schema.prediction,
-        "shape": [len(values)],
-        "datatype": "FP64",
-        "data": values,
-    }
-    body: dict[str, Any] = {
-        "model_name": version.manifest.name,
-        "model_version": version.name,
-        "outputs": [output],
-    }
-    if asked.id is not None:
-        body["id"] = asked.id
-    return msgspec.json.encode(body)
+    output = Tensor(version.schema.prediction, [len(values)], "FP64", values)
+    response = InferResponse(version.manifest.name, version.name, [output], asked.id)
+    return msgspec.json.encode(response)
 
 
 def _sentence(error: AimqError) -> str:

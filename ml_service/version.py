@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,9 +53,9 @@ class GroupModel:
         return self.model.predict(matrix)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Version:
-    """A version being served. It does not change once it is loaded, except for its users.
+    """A version being served. Requests under way keep the one they began with.
 
     Attributes:
         models: format (`ONNX`, `PICKLE`) to group to model.
@@ -71,8 +70,6 @@ class Version:
     refused: dict[str, str]
     answers: dict[str, bytes]
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    _users: int = 0
-    _idle: asyncio.Event | None = None
 
     @property
     def name(self) -> str:
@@ -101,43 +98,27 @@ class Version:
         reason = self.refused.get(group, "it has no model")
         return f"no model is served for group {group} ({reason}); groups served: {served}"
 
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep it from being closed while something is awaited. Event loop only."""
-        self._users += 1
-        try:
-            yield
-        finally:
-            self._users -= 1
-            if self._idle is not None and not self._users:
-                self._idle.set()
-
-    async def unused(self) -> None:
-        """Wait until no request holds this version; new requests get another. Event loop only."""
-        self._idle = asyncio.Event()
-        if self._users:
-            await self._idle.wait()
-
-    def close(self) -> None:
-        """Free the models. Idempotent."""
-        for models in self.models.values():
-            for group_model in models.values():
-                group_model.model.close()
-
 
 def load_version(
-    models_dir: Path, name: str, version: str, runtimes: dict[str, ModelRuntime]
+    models_dir: Path,
+    name: str,
+    version: str,
+    runtimes: dict[str, ModelRuntime],
+    *,
+    whole: bool,
 ) -> Version:
     """Read, check, load and warm up a version. Blocks for a second or so.
 
-    The formats load side by side: one spends its time in ONNX Runtime, the other in imports. A
-    group with a file that must not be served is left out and listed in `Version.refused`.
+    The formats load side by side: one spends its time in ONNX Runtime, the other in imports.
 
     Args:
         runtimes: format to the runtime that executes it.
+        whole: a group with a file that must not be served refuses the version. Otherwise the group
+            is left out and listed in `Version.refused`.
 
     Raises:
-        ModelRefused: the manifest or the schema is damaged, or no group can be served.
+        ModelRefused: the manifest or the schema is damaged, a group of a version that has to be
+            whole is refused, or every group is.
         TransientError: a runtime cannot be reached.
     """
     folder = models_dir / name / version
@@ -153,21 +134,13 @@ def load_version(
         metrics=_metrics(folder, manifest),
     )
     with ThreadPoolExecutor(len(runtimes), "load") as pool:
-        loading = [
-            pool.submit(_load_groups, folder, loaded, model_format, runtime)
-            for model_format, runtime in runtimes.items()
-        ]
-    try:
-        for future in loading:
-            future.result()
-        _leave_out_refused(loaded)
-    except BaseException:
-        loaded.close()
-        raise
+        list(pool.map(partial(_load_groups, folder, loaded), runtimes.items()))
+    _leave_out_refused(loaded, whole=whole)
     return loaded
 
 
-def _load_groups(folder: Path, version: Version, model_format: str, runtime: ModelRuntime) -> None:
+def _load_groups(folder: Path, version: Version, way: tuple[str, ModelRuntime]) -> None:
+    model_format, runtime = way
     for group in version.schema.groups:
         try:
             model = _load(folder, version, group, model_format, runtime)
@@ -178,14 +151,14 @@ def _load_groups(folder: Path, version: Version, model_format: str, runtime: Mod
             version.models[model_format][group] = model
 
 
-def _leave_out_refused(version: Version) -> None:
-    if len(version.refused) == len(version.schema.groups):
-        reasons = "; ".join(version.refused.values())
-        raise ModelRefused(f"Version {version.name}: no group can be served: {reasons}")
-    for group in version.refused:
+def _leave_out_refused(version: Version, *, whole: bool) -> None:
+    refused = version.refused
+    if refused and (whole or len(refused) == len(version.schema.groups)):
+        reasons = "; ".join(f"group {group}: {why}" for group, why in sorted(refused.items()))
+        raise ModelRefused(f"Version {version.name}: {reasons}")
+    for group in refused:
         for models in version.models.values():
-            if group in models:
-                models.pop(group).model.close()
+            models.pop(group, None)
 
 
 def _load(
@@ -196,7 +169,6 @@ def _load(
     try:
         inline_rows = warm_up(model, file.features)
     except AimqError as exc:
-        model.close()
         if exc.retryable:
             raise
         raise ModelRefused(f"{file.path}: failed its warm-up: {exc.detail}") from exc

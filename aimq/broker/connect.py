@@ -1,4 +1,4 @@
-"""The broker a URL names."""
+"""The broker that a URL names."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from aimq.sqlite.url import scheme_of
 def connect_broker(settings: Settings) -> Broker:
     """Return the broker of ``AIMQ_BROKER_URL``, chosen by its scheme.
 
-    A server that is not there yet is no error: `Broker.check` tells.
+    A server that cannot be reached yet is no error here; `Broker.check` raises it.
 
     Raises:
-        SettingsError: an unknown scheme, or a URL its adapter refuses.
+        SettingsError: an unknown scheme, or a URL that its adapter refuses.
     """
     scheme = scheme_of(settings.broker_url)
     if scheme == "sqlite":

@@ -1,4 +1,4 @@
-"""What every adapter keeps of failures: header names, bounds, history of replays. Pure."""
+"""Bounds of a stored failure, and the history that a replayed message carries. Pure."""
 
 from __future__ import annotations
 
@@ -9,49 +9,42 @@ import msgspec
 
 from aimq.broker.port import DeadMessage, Failure
 
-ERROR: Final = "x-error"
-ERROR_TYPE: Final = "x-error-type"
-TRACEBACK: Final = "x-traceback"
-UNPROCESSABLE: Final = "x-unprocessable"
-ATTEMPTS: Final = "x-attempts"
-FIRST_FAILED_AT: Final = "x-first-failed-at"
-LAST_FAILED_AT: Final = "x-last-failed-at"
-HISTORY: Final = "x-history"
-
-#: A broker bounds a message's headers (RabbitMQ: one frame, 128 KiB with all else).
+#: Longest texts, in characters. All headers of a RabbitMQ message share one frame of 128 KiB.
 MAX_ERROR: Final = 2_000
 MAX_TYPE: Final = 200
 MAX_TRACEBACK: Final = 16_000
+#: Entries of a history, and characters of the error in each.
 MAX_HISTORY: Final = 10
+MAX_HISTORY_ERROR: Final = 300
 
-#: Deliveries in a row that ended with the consumer's death before a broker gives a message up of
-#: its own accord. Only a safety net: consumers count crashes per job, and give up much sooner.
+#: Consumers that may die with a message in a row before the broker itself dead-letters it. This
+#: is a safety net: the batch processor counts crashes of a job and gives up much sooner.
 DELIVERY_SAFETY_NET: Final = 50
 
 
 def bounded(failure: Failure) -> Failure:
-    """Return the failure with its texts cut to what a broker can carry; of a traceback, its end."""
+    """Return the failure with its texts cut, the traceback at its start, and encodable as UTF-8."""
     return Failure(
-        error=failure.error[:MAX_ERROR],
-        error_type=failure.error_type[:MAX_TYPE],
-        traceback=failure.traceback[-MAX_TRACEBACK:],
+        error=_encodable(failure.error[:MAX_ERROR]),
+        error_type=_encodable(failure.error_type[:MAX_TYPE]),
+        traceback=_encodable(failure.traceback[-MAX_TRACEBACK:]),
         unprocessable=failure.unprocessable,
     )
 
 
-def replayed_history(letter: DeadMessage) -> list[dict[str, object]]:
-    """Return the history a replay of `letter` carries: what it had and this round, newest last.
+def replayed_history(dead: DeadMessage) -> list[dict[str, object]]:
+    """Return the history of `dead` with its last round added, oldest first.
 
     An entry has ``error``, ``error_type``, ``attempts``, ``first_failed_at``, ``last_failed_at``.
     """
     entry: dict[str, object] = {
-        "error": letter.failure.error,
-        "error_type": letter.failure.error_type,
-        "attempts": letter.attempts,
-        "first_failed_at": _text(letter.first_failed_at),
-        "last_failed_at": _text(letter.last_failed_at),
+        "error": dead.failure.error[:MAX_HISTORY_ERROR],
+        "error_type": dead.failure.error_type,
+        "attempts": dead.attempts,
+        "first_failed_at": _text(dead.first_failed_at),
+        "last_failed_at": _text(dead.last_failed_at),
     }
-    return [*letter.history, entry][-MAX_HISTORY:]
+    return [*dead.history, entry][-MAX_HISTORY:]
 
 
 def encode_history(history: list[dict[str, object]]) -> str:
@@ -60,13 +53,15 @@ def encode_history(history: list[dict[str, object]]) -> str:
 
 
 def decode_history(text: str | bytes | None) -> list[dict[str, object]]:
-    """Read a history; one that cannot be read is as good as none."""
-    if not text:
-        return []
+    """Return the history in a JSON text; an empty one if it cannot be read."""
     try:
-        return msgspec.json.decode(text, type=list[dict[str, object]])
+        return msgspec.json.decode(text or "[]", type=list[dict[str, object]])
     except msgspec.DecodeError:
         return []
+
+
+def _encodable(text: str) -> str:
+    return text.encode(errors="replace").decode()
 
 
 def _text(moment: datetime | None) -> str | None:

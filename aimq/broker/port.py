@@ -1,10 +1,10 @@
 """The Broker port: durable work queues with delayed retries and dead letters.
 
-Delivery is at least once. Whoever handles a message must be able to handle it again: the job
-store's claims (`aimq.jobs.port`) make that safe.
+Delivery is at least once: a message may come again, and handling it again must do no harm. The
+claims of the job store (`aimq.jobs.port`) make that so.
 
 All methods are thread-safe. Methods that return a `Future` never block on the network or the
-disk; the others may, and must not be called on an event loop.
+disk. The others may block and must not be called on an event loop.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from aimq.messages import Message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why an attempt failed; travels in the headers of retries and dead letters.
+    """Why an attempt failed. It is stored with retries and dead letters.
 
     Attributes:
-        error: one line for a person (``x-error``).
+        error: one line for a person (header ``x-error``).
         error_type: name of the exception's class (``x-error-type``).
         traceback: for the operator, never for the client (``x-traceback``).
-        unprocessable: the message itself is at fault, so that no retry was made.
+        unprocessable: the message itself is at fault, so that it was not retried.
     """
 
     error: str
@@ -41,9 +41,9 @@ class Delivery:
     Attributes:
         queue: the work queue it came from.
         body: the message as bytes, undecoded: it may be anything.
-        message_id: the broker's id of the message; the job id for messages of ours, "" if absent.
-        attempts: attempts that failed and were retried, by our own count (``x-attempts``).
-        redelivered: it was delivered before and not settled (its consumer died, or was cut off).
+        message_id: the job id for messages of ours, "" if absent.
+        attempts: attempts that failed and were retried (``x-attempts``).
+        redelivered: it was delivered before and not settled: its consumer died or was cut off.
         first_failed_at: when the first attempt failed, if one did.
         tag: the adapter's own handle.
     """
@@ -59,11 +59,12 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadMessage:
-    """A message given up, with all that is known of why.
+    """A message in a dead-letter queue, and why it is there.
 
     Attributes:
         id: the adapter's id of the dead letter; stable until it is replayed or deleted.
-        history: failures of earlier rounds, oldest first; a replay adds to it.
+        history: failures before the last replay, oldest first
+            (`aimq.broker.failure_history.replayed_history`).
     """
 
     id: str
@@ -84,7 +85,7 @@ class QueueCounts:
     Attributes:
         ready: waiting for a consumer.
         held: delivered and not settled (0 where the server does not tell).
-        delayed: waiting for a retry.
+        delayed: waiting for a retry (of all work queues together where they share retry queues).
         dead: in the dead-letter queue.
     """
 
@@ -97,16 +98,17 @@ class QueueCounts:
 class Subscription(Protocol):
     """A consumer's hold on one work queue.
 
-    It outlives the server: when the connection breaks, the adapter reconnects with backoff, for
-    ever, and subscribes anew; deliveries held from before the break are lost to this subscription
-    (the broker delivers them again) and settling one of them resolves to False.
+    When the connection breaks, the adapter reconnects and consumes again, with backoff and for
+    ever. The broker delivers again what was held; settling one of the old deliveries resolves to
+    False.
 
-    Every settling method returns a future that resolves to True once the outcome is durable, and
-    to False when the delivery was no longer ours. `TransientError`s are not raised through it.
+    `ack`, `retry`, `defer`, `dead_letter` and `requeue` settle a delivery. Their future resolves to
+    True once the outcome is durable, to False if the delivery was no longer held. It never raises
+    a `TransientError`.
     """
 
     def receive(self, limit: int = 1, timeout: float | None = None) -> list[Delivery]:
-        """Return between 1 and `limit` messages, waiting until one is there.
+        """Return 1 to `limit` messages, and wait until one is there.
 
         Returns an empty list after `timeout` seconds without one, or once the subscription is
         closed. Takes what is ready and never waits to fill up to `limit`.
@@ -114,32 +116,34 @@ class Subscription(Protocol):
         ...
 
     def ack(self, delivery: Delivery) -> Future[bool]:
-        """Say that the work is done and stored: the message is forgotten."""
+        """Delete the message: its work is done and stored."""
         ...
 
     def retry(self, delivery: Delivery, delay: float, failure: Failure) -> Future[bool]:
         """Deliver it again after about `delay` seconds, with one attempt more on its count.
 
-        The delayed copy is durable before the original is forgotten. An adapter with fixed steps
+        The delayed copy is durable before the original is deleted. An adapter with fixed delays
         takes the nearest.
         """
         ...
 
     def defer(self, delivery: Delivery, delay: float) -> Future[bool]:
-        """As `retry`, but no attempt is counted: somebody else holds the job for now."""
+        """Deliver it again like `retry`, but count no attempt: another worker holds the job."""
         ...
 
     def dead_letter(self, delivery: Delivery, failure: Failure) -> Future[bool]:
-        """Move it to the dead-letter queue with the reason; durable before it is forgotten."""
+        """Move it to the dead-letter queue with the reason. It is durable there before it leaves
+        the work queue.
+        """
         ...
 
     def requeue(self, delivery: Delivery) -> Future[bool]:
-        """Put it back for any consumer, at once and uncounted (shutdown)."""
+        """Put it back at once for any consumer, and count no attempt (shutdown)."""
         ...
 
     def close(self) -> None:
-        """Take no more and hand back what `receive` has not given out. What it has given out
-        can still be settled until the broker is closed. Idempotent.
+        """Take no more, and put back what `receive` has not returned. What it has returned can
+        still be settled until the broker is closed. Idempotent.
         """
         ...
 
@@ -148,16 +152,17 @@ class Broker(Protocol):
     """A set of work queues (`aimq.broker.topology`)."""
 
     def publish(self, queue: str, message: Message) -> Future[None]:
-        """Put a message on a work queue; resolves once it is durable (publisher confirm).
+        """Put a message on a work queue. The future resolves once it is durable.
 
-        The future fails with `BrokerUnavailable` when that could not be had in bounded time; the
+        The future raises `BrokerUnavailable` if that is not known within bounded time; the
         message may or may not have been stored then.
         """
         ...
 
     def subscribe(self, queue: str, prefetch: int) -> Subscription:
-        """Start consuming; at most `prefetch` unsettled messages are held. Never fails for want
-        of a server: it is connected to as soon as it is there.
+        """Start to consume; at most `prefetch` unsettled messages are held.
+
+        Never fails because the server is away: the subscription connects once it is there.
         """
         ...
 
@@ -166,7 +171,7 @@ class Broker(Protocol):
         ...
 
     def dead_letters(self, queue: str, limit: int = 100) -> list[DeadMessage]:
-        """Return the dead letters of a work queue, oldest first, leaving them there.
+        """Return the oldest dead letters of a work queue, oldest first, and leave them there.
 
         Raises `BrokerUnavailable`.
         """
@@ -175,12 +180,12 @@ class Broker(Protocol):
     def replay(self, queue: str, dead_letter_id: str) -> DeadMessage | None:
         """Put a dead letter back on its work queue with its attempts reset and its history kept.
 
-        Returns it, or None when there is no such id. Raises `BrokerUnavailable`.
+        Returns it; None if there is no such id. Raises `BrokerUnavailable`.
         """
         ...
 
     def discard(self, queue: str, dead_letter_id: str) -> DeadMessage | None:
-        """Delete a dead letter. Returns it, or None when there is no such id.
+        """Delete a dead letter. Returns it; None if there is no such id.
 
         Raises `BrokerUnavailable`.
         """
@@ -191,5 +196,5 @@ class Broker(Protocol):
         ...
 
     def close(self) -> None:
-        """Flush what was published, close subscriptions and connections. Idempotent."""
+        """Flush what was published; close subscriptions and connections. Idempotent."""
         ...

@@ -1,8 +1,8 @@
-"""Names and arguments of exchange and queues. Pure: no connection, no library."""
+"""Names of the exchange and the queues, and the delays of retries. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import Final
 
 from aimq.messages import Kind
@@ -13,8 +13,7 @@ TASKS: Final = "aimq.tasks"
 FACTORIALS: Final = "aimq.tasks.factorial"
 WEBHOOKS: Final = "aimq.webhooks"
 WORK_QUEUES: Final = (UPLOADS, TASKS, FACTORIALS, WEBHOOKS)
-#: What ``--queues`` of the command line accepts. "tasks" is every kind of task and what is told
-#: of them; each kind can also be given workers of its own.
+#: What ``--queues`` of the command line accepts: all kinds of tasks together, or one kind.
 SHORT_NAMES: Final = {
     "uploads": (UPLOADS,),
     "tasks": (TASKS, FACTORIALS, WEBHOOKS),
@@ -22,6 +21,8 @@ SHORT_NAMES: Final = {
     "factorials": (FACTORIALS,),
     "webhooks": (WEBHOOKS,),
 }
+#: Delays of a broker that has only fixed ones, in seconds. All work queues share them.
+RETRY_DELAYS: Final = (0.5, 2.0, 10.0, 60.0)
 
 _QUEUES: Final = {
     Kind.SPREADSHEET: UPLOADS,
@@ -34,8 +35,7 @@ _QUEUES: Final = {
 def queue_of(kind: Kind) -> str:
     """Return the work queue on which messages of `kind` travel.
 
-    What takes seconds has a queue apart from what takes milliseconds: in one and the same queue
-    the quick would wait behind the slow, however many workers there are.
+    Work of seconds has another queue than work of milliseconds, which would wait behind it.
     """
     return _QUEUES[kind]
 
@@ -45,23 +45,14 @@ def dead_queue(queue: str) -> str:
     return f"{queue}.dead"
 
 
-@dataclass(frozen=True, slots=True)
-class RetryStep:
-    """One retry queue: every message in it waits equally long, so none blocks another."""
+def retry_queue(delay: float) -> str:
+    """Return the queue, and the exchange before it, in which messages wait `delay` seconds.
 
-    queue: str
-    delay_seconds: float
-
-
-def retry_steps(queue: str, base_seconds: float, max_seconds: float) -> list[RetryStep]:
-    """Return the retry queues of a work queue, shortest delay first.
-
-    Delays double from `base_seconds` and end with `max_seconds`; both in seconds.
+    The delay is part of the name, so that another choice of `RETRY_DELAYS` makes other queues.
     """
-    delays = []
-    delay = base_seconds
-    while delay < max_seconds:
-        delays.append(delay)
-        delay *= 2
-    delays.append(max_seconds)
-    return [RetryStep(f"{queue}.retry.{n}", d) for n, d in enumerate(delays, start=1)]
+    return f"{EXCHANGE}.retry.{round(delay * 1000)}ms"
+
+
+def nearest_delay(seconds: float) -> float:
+    """Return the one of `RETRY_DELAYS` whose ratio to `seconds` is nearest to 1."""
+    return min(RETRY_DELAYS, key=lambda delay: abs(math.log(delay / max(seconds, 1e-3))))

@@ -85,8 +85,12 @@ class LocalFiles:
 
     def delete(self, key: str) -> None:
         """See `FileStore.delete`."""
+        path = self._path(key)
         with writing(str(self._root)), suppress(NotADirectoryError):
-            self._path(key).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        if path.parent.parent != self._root:  # a job's own folder
+            with suppress(OSError):  # it is not empty
+                path.parent.rmdir()
 
     def keys(self, prefix: str, older_than: float = 0.0) -> Iterator[str]:
         """See `FileStore.keys`."""

@@ -153,6 +153,13 @@ class ObjectFiles:
         path = self._path(key)
         with writing(self._shown), suppress(FileNotFoundError, NotADirectoryError):
             self._fs.rm_file(path)
+            if not self._whole and key.count("/") > 1:  # a job's own folder
+                self._remove_if_empty(path.rpartition("/")[0])
+
+    def _remove_if_empty(self, folder: str) -> None:
+        with suppress(Exception):  # tidying must not keep a file from being deleted
+            if not self._fs.ls(folder, detail=False):
+                self._fs.rmdir(folder)
 
     def keys(self, prefix: str, older_than: float = 0.0) -> Iterator[str]:
         """See `FileStore.keys`."""

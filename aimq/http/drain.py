@@ -60,6 +60,7 @@ class DrainingServer(uvicorn.Server):
         drain: told when the draining begins.
         seconds: its length; 0: none.
         clock: seconds that never go back.
+        each_tick: called ten times a second.
     """
 
     def __init__(
@@ -68,10 +69,12 @@ class DrainingServer(uvicorn.Server):
         drain: Drain,
         seconds: float,
         clock: Callable[[], float] = time.monotonic,
+        each_tick: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(config)
         self._drain = drain
         self._seconds = seconds
+        self._each_tick = each_tick
         self._clock = clock
         self._until: float | None = None
 
@@ -90,7 +93,9 @@ class DrainingServer(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
-        """Tell whether to stop; called by uvicorn ten times a second."""
+        """Return whether to stop; called by uvicorn ten times a second."""
+        if self._each_tick is not None:
+            self._each_tick()
         if self._until is not None and self._clock() >= self._until:
             self.should_exit = True
         return await super().on_tick(counter)

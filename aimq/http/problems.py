@@ -14,7 +14,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from aimq.errors import AimqError, FieldError, InternalError, Invalid, RequestTimedOut
-from aimq.http.front import Written, written
 
 MEDIA_TYPE: Final = "application/problem+json"
 #: A problem document as JSON Schema, for the OpenAPI documents.
@@ -29,6 +28,18 @@ SCHEMA: Final[dict[str, Any]] = {
         "detail": {"type": "string"},
         "errors": {"type": "array", "items": {"type": "object"}},
     },
+}
+
+#: Said of a bug of ours.
+UNEXPECTED: Final = "Something went wrong on our side; the log has the details."
+_WHEN: Final = {
+    401: "An API key is needed.",
+    408: "The body did not come in time.",
+    413: "The body is over the limit.",
+    422: "A field is wrong or missing; `errors` names each.",
+    429: "Asked too often; `Retry-After` and `RateLimit-*` say when to try again.",
+    503: "Overloaded, or something it needs is away; try again after `Retry-After`.",
+    504: "No answer in time.",
 }
 
 logger = logging.getLogger(__name__)
@@ -62,11 +73,13 @@ def response(error: AimqError, headers: dict[str, str] | None = None) -> Respons
     )
 
 
-def written_problem(error: AimqError, headers: dict[str, str] | None = None) -> Written:
-    """Return the error as it is sent without a framework; see `response`."""
-    made = response(error, headers)
-    raw = [header for header in made.raw_headers if header[0] != b"content-length"]
-    return written(made.status_code, raw, bytes(made.body))
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return error answers as a route's `responses` document them."""
+    content = {MEDIA_TYPE: {"schema": SCHEMA}}
+    return {
+        status: {"description": _WHEN.get(status, HTTPStatus(status).phrase), "content": content}
+        for status in statuses
+    }
 
 
 def install(app: FastAPI) -> None:
@@ -109,4 +122,4 @@ async def _http(request: Request, exc: Exception) -> Response:
 
 async def _unexpected(request: Request, exc: Exception) -> Response:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=exc)
-    return response(InternalError("Something went wrong on our side; the log has the details."))
+    return response(InternalError(UNEXPECTED))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import signal
 import socket
-from collections.abc import Callable
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from aimq.errors import SettingsError
+from aimq.http.connections import IDLE_SECONDS, Connections
 from aimq.http.drain import Drain, DrainingServer
 from aimq.settings import Settings
 
@@ -42,39 +43,44 @@ def address(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(
-    app: ASGIApp,
-    sock: socket.socket,
-    settings: Settings,
-    protocol: Callable[[Drain], type[asyncio.Protocol]] | None = None,
-) -> None:
+def make_server(
+    app: ASGIApp, settings: Settings, idle_seconds: float = IDLE_SECONDS
+) -> DrainingServer:
+    """Return a server of `app` that is not started.
+
+    Args:
+        idle_seconds: after which a connection on which nothing is asked is closed.
+    """
+    drain = Drain(app)
+    trusted = sorted(settings.trusted_proxies)
+    behind: Any = ProxyHeadersMiddleware(cast("Any", drain), trusted) if trusted else drain
+    connections = Connections(behind, idle_seconds)
+    config = uvicorn.Config(
+        connections,
+        http=connections.http_protocol(),
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        ws=connections.websocket_protocol(),
+        ws_per_message_deflate=False,  # events are short: compressing costs more than sending
+        timeout_graceful_shutdown=max(1, int(settings.shutdown_seconds - settings.drain_seconds)),
+        timeout_keep_alive=int(IDLE_SECONDS),
+        server_header=False,
+        headers=[("X-Content-Type-Options", "nosniff")],
+        proxy_headers=False,  # the connections must see whom they are with: see above
+    )
+    return DrainingServer(config, drain, settings.drain_seconds, each_tick=connections.close_idle)
+
+
+def serve(app: ASGIApp, sock: socket.socket, settings: Settings) -> None:
     """Serve `app` until SIGINT or SIGTERM; requests under way are finished first.
 
     SIGTERM withdraws readiness, and goes on answering for ``drain_seconds``; the rest of
     ``shutdown_seconds`` is for the requests that are under way then.
 
     Blocks; call it on the main thread, which gets the signals. Returns normally after either.
-
-    Args:
-        protocol: makes the protocol of the connections; uvicorn's own by default.
     """
-    drain = Drain(app)
-    config = uvicorn.Config(
-        drain,
-        http=protocol(drain) if protocol else "auto",
-        log_config=None,
-        access_log=False,
-        lifespan="on",
-        ws="websockets-sansio",
-        ws_per_message_deflate=False,  # events are short: compressing costs more than sending
-        timeout_graceful_shutdown=max(1, int(settings.shutdown_seconds - settings.drain_seconds)),
-        timeout_keep_alive=30,
-        server_header=False,
-        headers=[("X-Content-Type-Options", "nosniff")],
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=sorted(settings.trusted_proxies),
-    )
-    server = DrainingServer(config, drain, settings.drain_seconds)
+    server = make_server(app, settings)
     # uvicorn raises the signal again once it has drained: SIGTERM must not end the process then,
     # before the caller has closed what it holds.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

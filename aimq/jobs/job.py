@@ -50,6 +50,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         model_versions: model group to the version that predicted its rows.
         input: the work of a task, as JSON bytes; empty for a spreadsheet (the file store has it).
         result: the result of a task, as JSON bytes; empty for a spreadsheet.
+        result_key: key of the file that the claim which counts has written; empty where there is
+            none (see `aimq.files.keys.result_key`).
         published: the broker has confirmed the message.
         traceparent: W3C trace context of the request that made the job.
     """
@@ -69,6 +71,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None = None
     input: bytes = b""
     result: bytes = b""
+    result_key: str = ""
     published: bool = False
     traceparent: str = ""
     callback_url: str = ""

@@ -61,6 +61,8 @@ class Outcome:
 
     Attributes:
         status: DONE, FAILED, RETRYING (another attempt will come) or QUEUED (handed back).
+        result_key: key of the file that holds the result, when it is done and there is one. The
+            key has the claim's token in it, so that no other claim writes there.
         counts: changed row counts by field name: rows_total, rows_done, rows_failed.
     """
 
@@ -68,6 +70,7 @@ class Outcome:
     status: Status
     error: str | None = None
     result: bytes = b""
+    result_key: str = ""
     model_versions: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
 

@@ -1,28 +1,21 @@
-"""One HTTP/1.1 connection of a client on an event loop.
-
-It takes a request at a time, and hands the answer to a callback: a future would cost a turn of the
-event loop.
-"""
+"""One kept HTTP/1.1 connection to the ML service, on an event loop."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, cast
 
 import httptools
 
-from aimq.errors import TimedOut
-
-#: Largest answer taken, in bytes.
+#: Largest answer that is read, in bytes.
 MAX_ANSWER: Final = 64 * 1024 * 1024
 
 
 @dataclass(slots=True)
-class Answer:
-    """A response as it came.
+class MlAnswer:
+    """A response of the ML service as it came.
 
     Attributes:
         headers: names in lower case.
@@ -32,88 +25,58 @@ class Answer:
     headers: list[tuple[bytes, bytes]]
     body: bytes
 
-    def header(self, name: bytes) -> bytes | None:
-        """Return the first header of that (lower-case) name."""
-        return next((value for key, value in self.headers if key == name), None)
 
-
-class Broken(Exception):
-    """The connection ended before its answer was complete.
+class ConnectionBroken(Exception):
+    """The connection ended before its answer was complete, or the answer was not HTTP.
 
     Attributes:
         untouched: no byte of an answer had come.
     """
 
-    def __init__(self, untouched: bool) -> None:  # noqa: FBT001 # one flag says it all
+    def __init__(self, *, untouched: bool) -> None:
         super().__init__("the connection broke")
         self.untouched = untouched
 
 
-#: Gets the answer, or a `Broken` or `TimedOut`.
-Done = Callable[[Answer | Exception], None]
-
-
 class Connection(asyncio.Protocol):
-    """A connection; one request at a time. Belongs to the event loop.
+    """Sends one request at a time. Belongs to one event loop.
 
     Attributes:
-        reusable: the last answer left it good for another request.
+        reusable: the connection is open and fit for another request.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._done: Done | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._answer: Answer | None = None
-        self._used = loop.time()
-        self._reset()
+        self._answer: asyncio.Future[MlAnswer] | None = None
+        self.reusable = True
 
-    def _reset(self) -> None:
+    async def exchange(self, request: bytes) -> MlAnswer:
+        """Send a request and return its answer; closes the connection when that is cancelled.
+
+        Raises:
+            ConnectionBroken: there is no complete answer.
+        """
+        if self._transport is None or not self.reusable:
+            raise ConnectionBroken(untouched=True)
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
         self._size = 0
         self._touched = False
-        self.reusable = False
-
-    def usable(self, idle_seconds: float) -> bool:
-        """Tell whether another request can be sent, as far as can be known."""
-        transport = self._transport
-        fresh = self._loop.time() - self._used < idle_seconds
-        return fresh and transport is not None and not transport.is_closing()
-
-    def begin(self, request: bytes, seconds: float, done: Done) -> None:
-        """Send a request; `done` is called once, within `seconds`, never before this returns.
-
-        After anything but an answer the connection is closed.
-        """
-        self._done = done
-        if self._transport is None or self._transport.is_closing():
-            self._loop.call_soon(self._end, Broken(untouched=True))
-            return
-        self._reset()
-        self._timer = self._loop.call_later(seconds, self._time_out, seconds)
+        self._answer = self._loop.create_future()
         self._transport.write(request)
+        try:
+            return await self._answer
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
-        """Drop the connection at once; a request under way is `Broken`. Idempotent."""
+        """Close at once; an exchange under way is `ConnectionBroken`. Idempotent."""
+        self.reusable = False
         if self._transport is not None:
             self._transport.abort()
-
-    def _end(self, outcome: Answer | Exception) -> None:
-        done, self._done = self._done, None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._used = self._loop.time()
-        if not isinstance(outcome, Answer):
-            self.close()
-        if done is not None:
-            done(outcome)
-
-    def _time_out(self, seconds: float) -> None:
-        self._end(TimedOut(f"The ML service did not answer within {seconds:g} s."))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
@@ -121,29 +84,29 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
-        if self._done is None:
-            self.close()  # bytes nobody asked for: not a server to trust further
+        if self._answer is None or self._answer.done():
+            self.close()  # an answer to no request: the next would be taken for another's
             return
         self._touched = True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            self._end(Broken(untouched=False))
-            return
+            self._break()
         if self._size > MAX_ANSWER:
-            self._end(Broken(untouched=False))
-        elif self._answer is not None:
-            answer, self._answer = self._answer, None
-            self._end(answer)
+            self._break()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 # asyncio's signature
         """Called by asyncio."""
-        self._end(Broken(untouched=not self._touched))
+        self._break()
+
+    def _break(self) -> None:
+        self.close()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionBroken(untouched=not self._touched))
 
     def on_message_begin(self) -> None:
         """Called by the parser."""
-        if self._answer is not None:  # a second answer to one request
-            self.reusable = False
+        if self._answer is not None and self._answer.done():  # a second answer to one request
             self.close()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -161,8 +124,6 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status < HTTPStatus.OK:  # an interim answer such as 100 Continue
             self._headers.clear()
-            return
-        if self._answer is None:
-            self.reusable = self._parser.should_keep_alive()
-            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-            self._answer = Answer(status, self._headers, body)
+        elif self._answer is not None and not self._answer.done() and self._size <= MAX_ANSWER:
+            self.reusable = self.reusable and self._parser.should_keep_alive()
+            self._answer.set_result(MlAnswer(status, self._headers, b"".join(self._body)))

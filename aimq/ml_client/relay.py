@@ -1,37 +1,28 @@
 """Client of the ML service for an event loop: bytes in, bytes out, over kept connections.
 
-A small HTTP/1.1 client of our own on `httptools`, the parser uvicorn uses: a relay needs none of
-what a general client does, and its cost is most of what the interface adds to a prediction.
-`benchmarks` and the tests hold it to the same behaviour as a general client: bounded time and
-size, broken connections noticed, stale ones replaced.
+`connection` speaks HTTP/1.1 with `httptools`, the parser that uvicorn uses. aiohttp and httpcore
+were measured in its place: a relayed prediction would cost more than the interface may add.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from aimq.errors import AimqError, MlUnavailable, SettingsError
-from aimq.ml_client.connection import Answer, Broken, Connection
-from aimq.ml_client.slots import Slots
+from aimq.errors import MlUnavailable, Overloaded, SettingsError, TimedOut
+from aimq.ml_client.connection import Connection, ConnectionBroken, MlAnswer
 
 #: Most connections to the ML service at once; further requests wait for one.
 MAX_CONNECTIONS: Final = 256
 #: Requests that wait for a connection before the rest are refused.
 MAX_WAITING: Final = 2048
-#: A connection unused for longer is not used again: shorter than the server's own patience.
-_IDLE_SECONDS: Final = 15.0
 _CONNECT_SECONDS: Final = 2.0
 _RETRY_AFTER: Final = 1.0
 
 Headers = Sequence[tuple[bytes, bytes]]
-
-
-#: Gets the answer, or why there is none.
-Done = Callable[[Answer | AimqError], None]
 
 
 class MlRelay:
@@ -59,15 +50,16 @@ class MlRelay:
             lines += f"Authorization: Bearer {token}\r\n"
         self._fixed = lines.encode("latin-1")
         self._idle: list[Connection] = []
-        self._slots = Slots(max_connections, MAX_WAITING)
-        self._retries: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(max_connections)
+        self._under_way = 0
+        self._max_under_way = max_connections + MAX_WAITING
         self._closed = False
 
-    async def get(self, path: bytes) -> Answer:
+    async def get(self, path: bytes) -> MlAnswer:
         """GET a path. Raises as `post`."""
-        return await self._exchange(b"GET", path, (), b"")
+        return await self._ask(b"GET", path, (), b"")
 
-    async def post(self, path: bytes, body: bytes, headers: Headers = ()) -> Answer:
+    async def post(self, path: bytes, body: bytes, headers: Headers = ()) -> MlAnswer:
         """POST a body to a path that may be asked twice, and return whatever it answers.
 
         A connection that turns out to be stale is replaced and the request sent once more.
@@ -80,106 +72,50 @@ class MlRelay:
             TimedOut: no complete answer in time.
             Overloaded: too many requests wait already.
         """
-        return await self._exchange(b"POST", path, headers, body)
+        return await self._ask(b"POST", path, headers, body)
 
-    def post_soon(self, path: bytes, body: bytes, headers: Headers, done: Done) -> bool:
-        """Do as `post`, and call `done` with the outcome, if that can be begun without waiting.
-
-        Returns:
-            False where it cannot: `done` is not called then.
-        """
-        connection = self._take_idle()
-        if connection is None:
-            return False
-        if not self._slots.take_now():
-            self._idle.append(connection)
-            return False
-        request = self._request(b"POST", path, headers, body)
-
-        def settle(outcome: Answer | Exception) -> None:
-            if isinstance(outcome, Broken) and outcome.untouched:
-                task = asyncio.get_running_loop().create_task(self._retry(request, done))
-                self._retries.add(task)
-                task.add_done_callback(self._retries.discard)
-                return
-            self._keep(connection)
-            self._slots.give()
-            done(outcome if isinstance(outcome, Answer) else _error(outcome))
-
-        connection.begin(request, self._timeout, settle)
-        return True
-
-    async def _retry(self, request: bytes, done: Done) -> None:
-        outcome: Answer | AimqError
-        try:
-            outcome = await self._send(request)
-        except AimqError as exc:
-            outcome = exc
-        finally:
-            self._slots.give()
-        done(outcome)
-
-    async def _exchange(self, method: bytes, path: bytes, headers: Headers, body: bytes) -> Answer:
-        request = self._request(method, path, headers, body)
-        await self._slots.take()
-        try:
-            return await self._send(request)
-        finally:
-            self._slots.give()
-
-    def _request(self, method: bytes, path: bytes, headers: Headers, body: bytes) -> bytes:
+    async def _ask(self, method: bytes, path: bytes, headers: Headers, body: bytes) -> MlAnswer:
+        if self._under_way >= self._max_under_way:
+            raise Overloaded("Too many requests wait for the ML service.", retry_after=_RETRY_AFTER)
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        return b"%b %b%b HTTP/1.1\r\n%b%bContent-Length: %d\r\n\r\n%b" % (
+        request = b"%b %b%b HTTP/1.1\r\n%b%bContent-Length: %d\r\n\r\n%b" % (
             method, self._prefix, path, self._fixed, lines, len(body), body,
         )  # fmt: skip
-
-    async def _send(self, request: bytes) -> Answer:
-        while True:
-            connection = self._take_idle()
-            reused = connection is not None
-            if connection is None:
-                connection = await self._connect()
-            try:
-                answer = await self._ask(connection, request)
-            except Broken as exc:
-                if reused and exc.untouched:
-                    continue  # the server closed it while it was idle
-                raise _error(exc) from exc
-            self._keep(connection)
-            return answer
-
-    async def _ask(self, connection: Connection, request: bytes) -> Answer:
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-
-        def settle(outcome: Answer | Exception) -> None:
-            if answer.done():  # cancelled: nobody keeps the connection
-                return
-            if isinstance(outcome, Answer):
-                answer.set_result(outcome)
-            else:
-                answer.set_exception(outcome)
-
-        connection.begin(request, self._timeout, settle)
+        self._under_way += 1
         try:
-            return await answer
-        except BaseException:  # cancelled too, even with the answer there
-            connection.close()
-            raise
+            async with self._slots:
+                return await self._send(request)
+        finally:
+            self._under_way -= 1
 
-    def _keep(self, connection: Connection) -> None:
-        """Put a connection by for the next request, if it is good for one."""
-        if connection.reusable and not self._closed:
-            self._idle.append(connection)
-        else:
-            connection.close()
+    async def _send(self, request: bytes) -> MlAnswer:
+        while True:
+            kept = self._take_idle()
+            connection = kept or await self._connect()
+            try:
+                async with asyncio.timeout(self._timeout):
+                    answer = await connection.exchange(request)
+            except TimeoutError:
+                waited = f"{self._timeout:g} s"
+                raise TimedOut(f"The ML service did not answer within {waited}.") from None
+            except ConnectionBroken as exc:
+                if kept and exc.untouched:
+                    continue  # the server closed it while it was idle
+                raise MlUnavailable(
+                    "The ML service broke off its answer; try again.", retry_after=_RETRY_AFTER
+                ) from exc
+            if connection.reusable and not self._closed:
+                self._idle.append(connection)
+            else:
+                connection.close()
+            return answer
 
     def _take_idle(self) -> Connection | None:
         """Return the connection used last, which is the least likely to be stale."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable(_IDLE_SECONDS):
+            if connection.reusable:  # false once the server has closed it
                 return connection
-            connection.close()
         return None
 
     async def _connect(self) -> Connection:
@@ -187,7 +123,7 @@ class MlRelay:
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(loop), self._host, self._port, ssl=self._tls
+                    Connection, self._host, self._port, ssl=self._tls
                 )
         except (OSError, TimeoutError) as exc:
             raise MlUnavailable(
@@ -201,14 +137,3 @@ class MlRelay:
         self._closed = True
         while self._idle:
             self._idle.pop().close()
-
-
-def _error(exc: Exception) -> AimqError:
-    """Return what an exchange's failure means to who asked."""
-    if isinstance(exc, AimqError):
-        return exc
-    error = MlUnavailable(
-        "The ML service broke off its answer; try again.", retry_after=_RETRY_AFTER
-    )
-    error.__cause__ = exc
-    return error

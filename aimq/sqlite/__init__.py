@@ -1,4 +1,4 @@
-"""The SQLite file behind the embedded broker and job store; several processes share it.
+"""The SQLite file behind the broker and the job store; several processes share it.
 
 url            ``sqlite:///…`` to a path
 times          times as the file has them

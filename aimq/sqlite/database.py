@@ -53,17 +53,14 @@ class Database:
         self._closing = threading.Lock()
         self._reading = threading.Lock()
         self._reader = Connection(self.path)
-        self._open()
-        self._writer = acquire_writer(self.path)
-
-    def _open(self) -> None:
         try:
             self._reader.get()
         except sqlite3.Error as exc:
-            error = map_error(exc, self.path, self._unavailable)
+            error = map_error(exc, self.path, unavailable)
             if is_permanent(exc):
-                raise SettingsError(error.detail) from exc
-            _log.warning("%s", error.detail)
+                raise SettingsError(str(error)) from exc
+            _log.warning("%s", error)
+        self._writer = acquire_writer(self.path)
 
     def submit(
         self,
@@ -83,7 +80,7 @@ class Database:
             if not self._closed:
                 self._writer.submit(write)
                 return write.future
-        write.fail(self._closed_error())
+        write.fail(self._closed_error(), self.path)
         return write.future
 
     def write(self, action: Callable[[Transaction], T], *, durable: bool = True) -> T:

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from aimq.errors import AimqError, InternalError, SettingsError, TransientError
+from aimq.errors import InternalError, SettingsError, TransientError
 
 _PRIMARY: Final = 0xFF
 _LOCKED: Final = "is locked by another process; stop whatever holds it open"
@@ -27,7 +27,7 @@ _ADVICE: Final = {
 _PERMANENT: Final = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CANTOPEN}
 
 
-def _code(exc: BaseException) -> int:
+def _code(exc: Exception) -> int:
     """Return the primary result code; 0 for an error that Python raised itself."""
     return int(getattr(exc, "sqlite_errorcode", 0) or 0) & _PRIMARY
 
@@ -42,21 +42,21 @@ def is_permanent(exc: sqlite3.Error) -> bool:
     return _code(exc) in _PERMANENT
 
 
-def is_outage(exc: BaseException) -> bool:
+def is_outage(exc: Exception) -> bool:
     """True if the file, not the statement, is at fault: nothing can be written for the moment."""
-    return _code(exc) in _ADVICE
+    return isinstance(exc, SettingsError) or _code(exc) in _ADVICE
 
 
-def map_error(
-    exc: sqlite3.Error | SettingsError, path: Path, unavailable: type[TransientError]
-) -> AimqError:
+def map_error(exc: Exception, path: Path, unavailable: type[TransientError]) -> Exception:
     """Return AIMQ's error for one met with the database at `path`.
 
     An outage, or a file replaced by one that is not ours, gives `unavailable`; every other error
-    of SQLite gives `InternalError`.
+    of SQLite gives `InternalError`. What is no error of the file is returned as it is.
     """
     if isinstance(exc, SettingsError):
         return unavailable(exc.detail)
+    if not isinstance(exc, sqlite3.Error):
+        return exc
     advice = _ADVICE.get(_code(exc))
     if advice is None:
         return InternalError(f"{path}: {exc}")

@@ -9,10 +9,13 @@ and every `POLL_SECONDS` regardless.
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
+from aimq.errors import TransientError
 from aimq.sqlite.database import Database
 from aimq.sqlite.times import MICRO, now_us
 from aimq.sqlite.writer import Transaction
@@ -21,6 +24,8 @@ from aimq.sqlite.writer import Transaction
 POLL_SECONDS: Final = 0.25
 #: A listing counts for this long, in seconds.
 _LISTED_SECONDS: Final = 60.0
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 class Notifier:
@@ -39,20 +44,25 @@ class Notifier:
             self._socket.bind(("127.0.0.1", 0))
         self._port: int = self._socket.getsockname()[1]
         self._list_at = 0.0
+        self._outage = False
 
-    def prepare(self) -> None:
-        """Make the next `wait` end with any change from now on. Call it before each look.
+    def look(self, action: Callable[[], T]) -> T | None:
+        """Return what `action` reads; any change from now on ends the next `wait`.
 
-        Raises:
-            TransientError: the database cannot be written.
+        None, with one warning for the whole outage, if the database cannot be used; the next
+        `wait` is then a pause.
         """
-        self._socket.settimeout(0)
-        with contextlib.suppress(OSError):  # until nothing is left to read
-            while True:
-                self._socket.recv(1)
-        if self._port and time.monotonic() >= self._list_at:
-            self._database.write(self._list, durable=False)
-            self._list_at = time.monotonic() + _LISTED_SECONDS / 2
+        self._clear()
+        try:
+            self._ensure_listed()
+            found = action()
+        except TransientError as exc:
+            if not self._outage:
+                _log.warning("%s: %s", self._topic, exc.detail)
+            self._outage = True
+            return None
+        self._outage = False
+        return found
 
     def wait(self, timeout: float) -> None:
         """Return when notified, or after `timeout` or `POLL_SECONDS`, whichever is less."""
@@ -68,6 +78,17 @@ class Notifier:
     def close(self) -> None:
         """Close the socket, once nobody waits. The listing runs out by itself."""
         self._socket.close()
+
+    def _clear(self) -> None:
+        self._socket.settimeout(0)
+        with contextlib.suppress(OSError):  # nothing is left to read
+            while True:
+                self._socket.recv(1)
+
+    def _ensure_listed(self) -> None:
+        if self._port and time.monotonic() >= self._list_at:
+            self._database.write(self._list, durable=False)
+            self._list_at = time.monotonic() + _LISTED_SECONDS / 2
 
     def _list(self, tx: Transaction) -> None:
         now = now_us()

@@ -17,9 +17,9 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-def to_us(moment: datetime | None) -> int | None:
-    """Return a moment in microseconds since 1970, exactly; None for None."""
-    return None if moment is None else (moment - _EPOCH) // _ONE
+def to_us(moment: datetime) -> int:
+    """Return a moment in microseconds since 1970, exactly."""
+    return (moment - _EPOCH) // _ONE
 
 
 def from_us(value: int | None) -> datetime | None:

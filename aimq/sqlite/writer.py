@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
-from aimq.errors import SettingsError, TransientError
+from aimq.errors import TransientError
 from aimq.sqlite.connection import Connection
 from aimq.sqlite.error_mapping import is_outage, map_error
 
@@ -70,8 +70,11 @@ class Write:
     on_outage: object = None
     future: Future[Any] = field(default_factory=Future)
 
-    def fail(self, error: Exception) -> None:
-        """Resolve the future after an error."""
+    def fail(self, exc: Exception, path: Path) -> None:
+        """Resolve the future after an error met with the database at `path`."""
+        error = map_error(exc, path, self.unavailable)
+        if error is not exc:
+            error.__cause__ = exc
         if self.on_outage is not None and isinstance(error, TransientError):
             self.future.set_result(self.on_outage)
         else:
@@ -104,20 +107,15 @@ class Writer:
         self.thread.join()
 
     def _run(self) -> None:
-        while (write := self._queue.get()) is not None:
-            self._commit(self._group(write))
+        closing = False
+        while not closing:
+            waiting = [self._queue.get()]
+            while len(waiting) < _GROUP and not self._queue.empty():
+                waiting.append(self._queue.get())
+            closing = waiting[-1] is None
+            self._commit([w for w in waiting if w and w.future.set_running_or_notify_cancel()])
         self._connection.close()
         self._socket.close()
-
-    def _group(self, first: Write) -> list[Write]:
-        group = [first]
-        while len(group) < _GROUP and not self._queue.empty():
-            write = self._queue.get()
-            if write is None:  # closing comes after this group
-                self._queue.put(None)
-                break
-            group.append(write)
-        return [write for write in group if write.future.set_running_or_notify_cancel()]
 
     def _commit(self, group: Sequence[Write]) -> None:
         try:
@@ -135,31 +133,20 @@ class Writer:
         connection = self._connection.get()
         mode = "FULL" if any(write.durable for write in group) else "NORMAL"
         connection.execute(f"PRAGMA synchronous = {mode}")
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with connection:  # commits, or rolls back
+            connection.execute("BEGIN IMMEDIATE")
             transaction = Transaction(connection)
-            results = [write.action(transaction) for write in group]
-            ports = transaction.listening()
-            connection.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                if connection.in_transaction:  # a full disk has rolled back already
-                    connection.execute("ROLLBACK")
-            raise
-        return results, ports
+            return [write.action(transaction) for write in group], transaction.listening()
 
     def _recover(self, group: Sequence[Write], exc: Exception) -> None:
-        """Fail the writes if the file is at fault, or the only one; else commit each alone."""
-        outage = isinstance(exc, SettingsError) or is_outage(exc)
-        if outage:
+        if is_outage(exc):
             self._connection.close()
-        for write in group:
-            if not outage and len(group) > 1:
+        elif len(group) > 1:  # one of them is at fault: each alone
+            for write in group:
                 self._commit([write])
-            elif isinstance(exc, (sqlite3.Error, SettingsError)):
-                write.fail(map_error(exc, self.path, write.unavailable))
-            else:
-                write.fail(exc)
+            return
+        for write in group:
+            write.fail(exc, self.path)
 
 
 _writers: Final[dict[Path, Writer]] = {}

@@ -1,9 +1,9 @@
-"""Spreadsheets as tables: an .xlsx is read, and written again with columns appended."""
+"""Spreadsheets as tables: an .xlsx is read, and written again with columns appended.
 
-from aimq.workbook.columns import check_columns
-from aimq.workbook.reader import WorkbookReader
-from aimq.workbook.sheet import Sheet
-from aimq.workbook.writing import write_workbook
-from aimq.workbook.zip_limits import unpacked_size
+The services use `reader` (header and cells), `sheet` (the table), `columns` (does a header have a
+schema's columns) and `writing`. Files come from clients, so they are parsed in a child process
+(`pool`, `child`) with a memory and a time limit (`limits`).
 
-__all__ = ["Sheet", "WorkbookReader", "check_columns", "unpacked_size", "write_workbook"]
+In the child, `package` checks the zip and finds the sheet, `plain_copy` copies what the reader
+needs, and `cells` reads it. `file_type` says what a file is that is no workbook.
+"""

@@ -1,4 +1,4 @@
-"""What a file that is no .xlsx really is, and what its owner can do about it."""
+"""What a file is that is no .xlsx, and what its owner can do about it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ PROTECTED: Final = (
     "The workbook is protected by a password: remove the protection, save it, and upload it again."
 )
 EMPTY: Final = "The file is empty: upload an .xlsx workbook."
-TRUNCATED: Final = (
+DAMAGED: Final = (
     "The workbook is damaged or incomplete: open it in a spreadsheet program, save it again as "
     ".xlsx, and upload that."
 )
 
 _OTHER_SIGNATURES: Final = {
-    b"%PDF": "a PDF document: export its table as .xlsx, and upload that",
+    b"%PDF": "a PDF document: export its table, save it as .xlsx, and upload that",
     b"\x89PNG": "an image: type the table into a spreadsheet, and upload that",
     b"\xff\xd8\xff": "an image: type the table into a spreadsheet, and upload that",
     b"\x1f\x8b": "a gzip archive: unpack it, and upload the .xlsx inside",
@@ -42,7 +42,7 @@ _OTHER_PARTS: Final = {
 
 
 def is_zip(file: BinaryIO) -> bool:
-    """Tell whether the file begins as a zip does."""
+    """True if the file begins as a zip does."""
     return _head(file).startswith(_ZIP)
 
 

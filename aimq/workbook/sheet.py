@@ -1,13 +1,17 @@
-"""A spreadsheet's table between reading and writing."""
+"""The table of a worksheet between reading and writing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import datetime as dt
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO, Final
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+
+from aimq.workbook.cells import Kind
 
 
 @dataclass(frozen=True)
@@ -17,8 +21,8 @@ class Sheet:
     Attributes:
         name: of the worksheet.
         headers: of the columns as they stand in the file, blank ("") and duplicate ones included.
-        frame: n rows; columns are labelled 0, 1, 2, … and are float64, bool, str, datetime64 or
-            timedelta64 where all cells are alike, else object (str, float, bool, Timestamp).
+        frame: n rows; columns are labelled 0, 1, 2, … and are float64, boolean or str where all
+            cells are alike, else object (float, bool, str, datetime, date, time, timedelta).
             Empty cells are missing values.
     """
 
@@ -33,16 +37,36 @@ class Sheet:
         return Sheet(self.name, [*self.headers, *columns], frame)
 
 
-def labelled(columns: list[pd.Series[Any]]) -> pd.DataFrame:
-    """Return columns side by side, labelled 0, 1, 2, …."""
-    return pd.concat(columns, axis=1, ignore_index=True)
+def read_sheet(name: str, headers: list[str], cells: BinaryIO) -> Sheet:
+    """Return the sheet whose cells are as `aimq.workbook.cells.write_columns` writes them."""
+    table = pa.ipc.open_stream(cells).read_all()
+    columns = [_series(column.combine_chunks()) for column in table.columns]
+    return Sheet(name, headers, pd.concat(columns, axis=1, ignore_index=True))
 
 
-def plain(column: pa.Array) -> pd.Series[Any]:
-    """Return an Arrow column of one type as a `Sheet` holds it."""
-    if pa.types.is_integer(column.type) or pa.types.is_null(column.type):
-        column = column.cast(pa.float64())
-    series: pd.Series[Any] = column.to_pandas()
-    if pa.types.is_boolean(column.type):
-        series = series.astype("boolean")
-    return series
+def _series(cells: pa.StructArray) -> pd.Series[Any]:
+    kinds, numbers, texts = (cells.field(name) for name in ("kind", "number", "text"))
+    codes = kinds.to_numpy()
+    present = set(np.unique(codes).tolist()) - {Kind.EMPTY}
+    if present <= {Kind.NUMBER}:
+        return pd.Series(numbers.to_numpy(zero_copy_only=False))
+    if present == {Kind.TEXT}:
+        series: pd.Series[Any] = texts.to_pandas().astype("str")
+        return series
+    objects = np.full(len(codes), None, dtype=object)
+    for kind in present:
+        rows = np.flatnonzero(codes == kind)
+        source = numbers if kind <= Kind.DURATION else texts
+        objects[rows] = [_VALUES[kind](value) for value in source.take(rows).to_pylist()]
+    return pd.Series(objects, dtype="boolean" if present == {Kind.TRUTH} else object)
+
+
+_VALUES: Final[dict[int, Callable[[Any], Any]]] = {
+    Kind.NUMBER: float,
+    Kind.TRUTH: bool,
+    Kind.DURATION: lambda seconds: dt.timedelta(seconds=seconds),
+    Kind.TEXT: str,
+    Kind.DATE: dt.date.fromisoformat,
+    Kind.MOMENT: dt.datetime.fromisoformat,
+    Kind.TIME: dt.time.fromisoformat,
+}

@@ -15,7 +15,6 @@ from typing import Any
 import httpx
 import openpyxl
 import pandas as pd
-import rustpy_xlsxwriter
 
 from aimq.messages import Kind
 from aimq.schema.model import parse_schema
@@ -82,7 +81,7 @@ class Pool:
         frame = self._frame.iloc[picks].reset_index(drop=True)
         frame.insert(0, "ref", range(len(picks)))
         buffer = io.BytesIO()
-        rustpy_xlsxwriter.write_worksheet(frame.to_dict("records"), buffer)
+        frame.to_excel(buffer, index=False)
         return buffer.getvalue()
 
 

@@ -1,7 +1,7 @@
 """A remote runtime with one in this process behind it: no request fails because the remote does.
 
 Requests ask the remote while the breaker is closed, and the runtime in this process otherwise. A
-thread of the fallback probes the remote, restores every model there and then closes the breaker,
+thread of the fallback probes the remote, loads every model there again and then closes the breaker,
 so that no request waits for a recovery.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 INLINE_ROWS = 64
 #: Pause between two checks that the remote still has the models, in seconds.
 CHECK_SECONDS = 30.0
-JOIN_SECONDS = 2.0
+_JOIN_SECONDS = 2.0
 
 
 class FallbackRuntime:
@@ -52,11 +53,11 @@ class FallbackRuntime:
         self._secondary = secondary
         self._breaker = breaker
         self._check_seconds = check_seconds
-        self._models: set[FallbackModel] = set()
+        self._models: weakref.WeakSet[FallbackModel] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._tend, name="fallback", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="fallback", daemon=True)
         self._thread.start()
 
     @property
@@ -74,13 +75,13 @@ class FallbackRuntime:
         model = FallbackModel(self, file, self._secondary.load(file))
         with self._lock:
             self._models.add(model)
-        if not self.asks_primary:
+        if self.asks_primary:
+            try:
+                model.attach(self._primary)
+            except TransientError as exc:
+                self._note(exc, trip=True)
+        else:
             self._wake.set()  # a probe that ends just now has not seen this model
-            return model
-        try:
-            model.attach(self._primary)
-        except TransientError as exc:
-            self._note(exc, trip=True)
         return model
 
     def close(self) -> None:
@@ -88,7 +89,7 @@ class FallbackRuntime:
         self._closed.set()
         self._wake.set()
         self._primary.close()
-        self._thread.join(JOIN_SECONDS)
+        self._thread.join(_JOIN_SECONDS)
         self._secondary.close()
 
     @contextlib.contextmanager
@@ -101,11 +102,6 @@ class FallbackRuntime:
         except AimqError as exc:
             self._note(exc, trip=isinstance(exc, ModelMissing))
 
-    def forget(self, model: FallbackModel) -> None:
-        """Restore a model no longer."""
-        with self._lock:
-            self._models.discard(model)
-
     def _note(self, exc: AimqError, *, trip: bool) -> None:
         was_closed = self._breaker.closed
         if trip:
@@ -117,13 +113,11 @@ class FallbackRuntime:
             log.warning("%s: %s; answering with %s", there, exc.detail, here)
             self._wake.set()
 
-    def _tend(self) -> None:
+    def _run(self) -> None:
         while not self._closed.is_set():
             due = self._breaker.seconds_to_probe()
             self._wake.wait(self._check_seconds if due is None else due)
             self._wake.clear()
-            if self._closed.is_set():
-                return
             try:
                 self._check_or_probe()
             except Exception:  # the thread must outlive any bug in an adapter
@@ -131,28 +125,26 @@ class FallbackRuntime:
                 self._breaker.probe_failed()
 
     def _check_or_probe(self) -> None:
+        with self._lock:
+            models = list(self._models)
         due = self._breaker.seconds_to_probe()
         if due is None:
             with self.failures_counted():
-                for model in self._snapshot():
-                    model.check()
-        elif due == 0:
-            self._probe()
+                for model in models:
+                    model.check(self._primary)
+        elif due == 0 and not self._closed.is_set():
+            self._probe(models)
 
-    def _probe(self) -> None:
+    def _probe(self, models: list[FallbackModel]) -> None:
         try:
-            for model in self._snapshot():
+            for model in models:
                 model.attach(self._primary)
         except TransientError as exc:
-            log.debug("%s: still not fit: %s", self._primary.name, exc.detail)
+            log.debug("%s: still away: %s", self._primary.name, exc.detail)
             self._breaker.probe_failed()
         else:
             self._breaker.probe_succeeded()
             log.info("%s answers again", self._primary.name)
-
-    def _snapshot(self) -> list[FallbackModel]:
-        with self._lock:
-            return list(self._models)
 
 
 class FallbackModel:
@@ -183,43 +175,30 @@ class FallbackModel:
             return self._here.predict(matrix)
         return await self._here.predict_async(matrix)
 
-    def restore(self) -> None:
-        """Do nothing: the runtime's thread restores it."""
-
     def attach(self, primary: ModelRuntime) -> None:
-        """Load the model on the primary, or restore it there. Blocks; raises `TransientError`.
+        """Make sure that the primary has the model. Blocks; raises `TransientError`.
 
         A model that the primary refuses is served here for good: a file does not change.
         """
         if self._refused:
             return
         try:
-            if self._there is None:
-                self._there = primary.load(self._file)
-            else:
-                self._there.restore()
+            self._there = primary.load(self._file)
         except ModelRefused as exc:
             self._refused, self._there = True, None
             log.warning("%s refuses %s: %s", primary.name, self._file.path, exc.detail)
 
-    def check(self) -> None:
-        """Make sure that the primary has the model, and keep it there. Blocks.
+    def check(self, primary: ModelRuntime) -> None:
+        """Make sure that the primary still has the model, and keep it there. Blocks.
 
         Raises:
-            ModelMissing: the primary does not have it. It is not stored here: that may stop the
-                primary for seconds, while requests still go there.
+            ModelMissing: the primary has lost the model. It gets the model again when requests no
+                longer go there, because loading may stop it for seconds.
             TransientError: the primary cannot be reached, or does not answer in time.
         """
         if self._refused:
             return
         if self._there is None:
-            raise ModelMissing("a model is not stored yet")
+            raise ModelMissing("a model is not there yet")
         self._there.predict(np.zeros((1, self._file.features), np.float32))
-        self._there.restore()
-
-    def close(self) -> None:
-        """See `Model.close`."""
-        self._runtime.forget(self)
-        if self._there is not None:
-            self._there.close()
-        self._here.close()
+        self.attach(primary)

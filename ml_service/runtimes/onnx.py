@@ -95,12 +95,6 @@ class OnnxModel:
         """Do as `predict` in a thread."""
         return await asyncio.to_thread(self.predict, matrix)
 
-    def restore(self) -> None:
-        """Do nothing: the session is in this process."""
-
-    def close(self) -> None:
-        """Do nothing: the session goes with its last reference."""
-
     def _slice(self, matrix: Matrix) -> Vector:
         try:
             values: Vector = self._run(self._outputs, {self._input: matrix})[0].reshape(-1)

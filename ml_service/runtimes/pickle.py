@@ -33,7 +33,7 @@ class PickleRuntime:
             ModelRefused: another digest than the manifest's, not a pickle, or of another width.
         """
         model = PickleModel(file)
-        model.restore()
+        model.read()
         return model
 
     def close(self) -> None:
@@ -50,22 +50,19 @@ class PickleModel:
 
     def predict(self, matrix: Matrix) -> Predictions:
         """Load the model from disk and predict; see `Model.predict`."""
-        values = self._read().predict(matrix).astype(np.float32)
+        values = self.read().predict(matrix).astype(np.float32)
         return Predictions(values, PickleRuntime.name)
 
     async def predict_async(self, matrix: Matrix) -> Predictions:
         """Do as `predict` in a thread."""
         return await asyncio.to_thread(self.predict, matrix)
 
-    def restore(self) -> None:
-        """Check that the file can be loaded; see `PickleRuntime.load`."""
-        self._read()
+    def read(self) -> _Regressor:
+        """Return the unpickled model. The bytes that are checked are the bytes that are loaded.
 
-    def close(self) -> None:
-        """Do nothing: there is nothing to free."""
-
-    def _read(self) -> _Regressor:
-        """Return the unpickled model. The bytes that are checked are the bytes that are loaded."""
+        Raises:
+            ModelRefused: see `PickleRuntime.load`.
+        """
         path = self._file.path
         try:
             content = path.read_bytes()

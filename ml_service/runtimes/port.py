@@ -52,7 +52,7 @@ class Predictions(NamedTuple):
 
 
 class Model(Protocol):
-    """A model that is ready to answer. Thread-safe.
+    """A model that is ready to answer. Thread-safe. It is freed with its last reference.
 
     Attributes:
         waits: `predict` waits for a disk or a network, so it never runs on the event loop.
@@ -65,7 +65,7 @@ class Model(Protocol):
 
         Raises:
             TransientError: the runtime cannot be reached or is too slow; `ModelMissing` if it has
-                lost the model, which `restore` mends.
+                lost the model, which `ModelRuntime.load` mends.
             ModelRefused: the runtime cannot execute the model.
             InternalError: the matrix has another width than the model.
         """
@@ -76,17 +76,6 @@ class Model(Protocol):
 
         A model is asked from one event loop only.
         """
-        ...
-
-    def restore(self) -> None:
-        """Make sure that the runtime has the model, keeps it and can execute it. Blocks.
-
-        Does nothing where the model is in this process. Raises what `ModelRuntime.load` raises.
-        """
-        ...
-
-    def close(self) -> None:
-        """Free what the model holds. Idempotent; no prediction is under way."""
         ...
 
 
@@ -101,6 +90,8 @@ class ModelRuntime(Protocol):
 
     def load(self, file: ModelFile) -> Model:
         """Make a model ready. Blocks.
+
+        A file that is loaded again makes sure that the runtime still has it and keeps it.
 
         Raises:
             ModelRefused: the file is damaged, does not fit its schema, or cannot be executed.

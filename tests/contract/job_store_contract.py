@@ -202,6 +202,7 @@ class JobStoreContract:
             finished_at=moment + timedelta(microseconds=1),
             input=b"5",
             result=b"120",
+            result_key="results/1/2.txt",
             published=True,
             traceparent="t",
             callback_url="c",
@@ -434,6 +435,15 @@ class JobStoreContract:
         assert job.model_versions == {"A": "1", "B": "2"}
         assert (job.rows_total, job.rows_done, job.rows_failed) == (5, 5, 1)
         assert job.started_at <= job.finished_at
+
+    def test_the_result_is_the_file_of_the_claim_that_counts(self, store, other):
+        stale = self.claimed(store, lease=NONE)
+        claim = self.claim(other, stale.job.job_id)
+        assert claim.job.result_key == ""
+        assert self.settle(other, claim, Status.DONE, result_key="results/a/second.xlsx")
+        assert not self.settle(store, stale, Status.DONE, result_key="results/a/first.xlsx")
+        assert store.get(claim.job.job_id).result_key == "results/a/second.xlsx"
+        assert [job.result_key for job in store.recent()] == ["results/a/second.xlsx"]
 
     def test_a_failed_job_has_its_error(self, store):
         claim = self.claimed(store)

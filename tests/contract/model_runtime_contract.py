@@ -36,10 +36,7 @@ async def predicted(loaded, matrix):
 class ModelRuntimeContract:
     @pytest.fixture
     def loaded(self, runtime, forests):
-        models = {group: runtime.load(forests[group].file) for group in GROUPS}
-        yield models
-        for model in models.values():
-            model.close()
+        return {group: runtime.load(forests[group].file) for group in GROUPS}
 
     def test_it_says_its_name(self, runtime):
         assert runtime.name
@@ -140,9 +137,8 @@ class ModelRuntimeContract:
         first, second = (model.predict(matrix).values for model in models)
         np.testing.assert_allclose(first, matrix.sum(axis=1), rtol=1e-4)
         np.testing.assert_allclose(second, 2 * matrix.sum(axis=1), rtol=1e-4)
-        models[0].close()
-        np.testing.assert_allclose(models[1].predict(matrix).values, second)
-        models[1].close()
+        del models[0]
+        np.testing.assert_allclose(models[0].predict(matrix).values, second)
 
     def test_a_version_published_again_with_another_content_answers_as_the_new_one(
         self, runtime, tmp_path
@@ -155,8 +151,6 @@ class ModelRuntimeContract:
         np.testing.assert_allclose(answers[1], 3 * answers[0], rtol=1e-4)
 
     def test_closing_twice_is_allowed(self, runtime, forests):
-        model = runtime.load(forests["A"].file)
-        model.close()
-        model.close()
+        runtime.load(forests["A"].file)
         runtime.close()
         runtime.close()

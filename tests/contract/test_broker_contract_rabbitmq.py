@@ -8,7 +8,6 @@ pytest.register_assert_rewrite("contract.broker_contract")
 from contract.broker_contract import BrokerContract, BrokerHarness  # noqa: E402
 
 from aimq.broker.rabbitmq.queues import queue_specs  # noqa: E402
-from aimq.broker.topology import retry_steps  # noqa: E402
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -21,11 +20,7 @@ class RabbitHarness(BrokerHarness):
         self._queues = []
 
     def environment(self):
-        return {
-            "AIMQ_BROKER_URL": self._url,
-            "AIMQ_RETRY_BASE_SECONDS": "0.3",
-            "AIMQ_RETRY_MAX_SECONDS": "30",
-        }
+        return {"AIMQ_BROKER_URL": self._url}
 
     def publish_raw(self, broker, queue, body):
         broker.publish_body(queue, body, "").result(20)
@@ -39,7 +34,7 @@ class RabbitHarness(BrokerHarness):
         with pika.BlockingConnection(pika.URLParameters(self._url)) as connection:
             channel = connection.channel()
             for queue in self._queues:
-                for spec in queue_specs(queue, retry_steps(queue, 0.3, 30)):
+                for spec in queue_specs(queue):
                     channel.queue_delete(spec.name)
 
 

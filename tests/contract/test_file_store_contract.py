@@ -59,6 +59,14 @@ class TestStagedFiles(FileStoreContract):
         assert content(files, KEY) == b"whole"
         assert files._fs.find(f"{files._root}/.staging") == []
 
+    def test_the_folder_of_a_job_goes_with_its_last_result(self, files):
+        for name in ("one", "two"):
+            files.put(f"results/job/{name}.xlsx", io.BytesIO(b"x"))
+        files.delete("results/job/one.xlsx")
+        assert list(files.keys("results")) == ["results/job/two.xlsx"]
+        files.delete("results/job/two.xlsx")
+        assert files._fs.ls(f"{files._root}/results") == []
+
     def test_what_killed_writers_left_is_removed_after_a_day(self, files):
         files.check()
         left = f"{files._root}/.staging/left"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import rustpy_xlsxwriter
 
 from aimq.schema import load_schema
 from tests.ml_stand_in import SCHEMA_FILE, MlStandIn, ml_stand_in
@@ -44,7 +43,7 @@ def workbook() -> Callable[[int], bytes]:
         frame = pd.DataFrame([first] * count)
         frame["kilometers"] = [float(1 + n) for n in range(count)]
         buffer = io.BytesIO()
-        rustpy_xlsxwriter.write_worksheet(frame.to_dict("records"), buffer)
+        frame.to_excel(buffer, index=False)
         return buffer.getvalue()
 
     return make

@@ -70,7 +70,7 @@ class Plant:
 
     def start(self):
         self.config = ConsumerConfig(
-            queue=TASKS, kind=KIND, handler=self.handler or one_by_one(self.function),
+            kind=KIND, handler=self.handler or one_by_one(self.function),
             policy=self.policy, threads=self.concurrency, prefetch=64, batch=self.batch,
         )  # fmt: skip
         self.context = ConsumerContext(
@@ -376,7 +376,7 @@ def test_a_result_is_kept_while_the_store_is_away_and_the_work_not_done_twice(pl
     plant.function = function
     plant.start()
     [job_id] = plant.submit()
-    plant.until(lambda: plant.consumers.pending == 1)
+    plant.until(lambda: "settle" in plant.store.calls)
     assert plant.job(job_id).status is Status.PROCESSING
     plant.store.away = set()
     assert plant.finished(job_id).status is Status.DONE

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import httpx
@@ -23,8 +23,9 @@ from aimq.jobs.job import Job, Status
 from aimq.messages import Kind, Message
 from aimq.schema import load_schema
 from aimq.settings import Settings, load_settings
-from aimq.workbook import Sheet, write_workbook
-from aimq.workbook.reading import read_workbook
+from aimq.workbook.reader import WorkbookReader
+from aimq.workbook.sheet import Sheet
+from aimq.workbook.writing import write_workbook
 from tests.ml_stand_in import SCHEMA_FILE, Fault, ml_stand_in, prices
 from tests.system import ROOT, constants, free_ports
 
@@ -94,8 +95,11 @@ class Site:
         return self.store.get(job_id)
 
     def result(self, job_id):
-        with self.files.local_copy(result_key(job_id)) as path:
-            return read_workbook(path, max_rows=10**6, max_unpacked_mb=256)
+        with (
+            self.files.local_copy(result_key(self.store.get(job_id))) as path,
+            closing(WorkbookReader(256)) as reader,
+        ):
+            return reader.read(path, 10**6)
 
 
 @pytest.fixture
@@ -257,7 +261,7 @@ def test_text_that_looks_like_a_formula_comes_back_as_text(site, tmp_path):
     job_id = site.upload(frame, tmp_path)
     with site.processor():
         site.finished(job_id)
-    with site.files.local_copy(result_key(job_id)) as path:
+    with site.files.local_copy(result_key(site.store.get(job_id))) as path:
         sheet = openpyxl.load_workbook(path).active
     place = frame.columns.get_loc("note") + 1
     assert [(sheet.cell(n, place).value, sheet.cell(n, place).data_type) for n in (2, 3, 4)] == [

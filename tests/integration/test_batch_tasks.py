@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import threading
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +22,7 @@ from aimq.messages import Kind, Message
 from aimq.ml_client.blocking import MlClient
 from aimq.settings import load_settings
 from aimq.webhooks.signature import is_genuine
-from aimq.workbook import WorkbookReader
+from aimq.workbook.reader import WorkbookReader
 from batch_processor.app import consumer_context
 from batch_processor.consumers import Consumers, consumer_configs
 from batch_processor.factorials import FactorialHandler
@@ -32,6 +33,7 @@ from batch_processor.webhooks import WebhookHandler
 from batch_processor.work import one_by_one, webhook_job
 from tests.job_changes import PATIENCE, until
 from tests.ml_stand_in import Fault, ml_stand_in
+from tests.servers.tls import TlsFront, certificate
 
 SECRET = "a secret of the tests"
 
@@ -248,7 +250,7 @@ def test_factorials_are_exact_and_long_ones_lie_in_files(make):
     one, other = plant.finished(short, long_)
     assert json.loads(one.result) == {"digits": 7, "preview": "3628800", "output": "3628800"}
     assert "output" not in json.loads(other.result)
-    with plant.files.open(f"results/{long_}.txt") as file:
+    with plant.files.open(other.result_key) as file:
         assert file.read().decode() == digits(factorial(25_000))
 
 
@@ -404,6 +406,25 @@ class TestWebhooks:
         receiver.wait(1)
         assert asked == ["rebinding.x"]
         assert receiver.got[0][0]["Host"].startswith("rebinding.x:")
+
+    @pytest.mark.parametrize("name", ["receiver.x", "another.x"])
+    def test_over_tls_the_receivers_certificate_counts(
+        self, make, receiver, name, monkeypatch, tmp_path
+    ):
+        chain, private = certificate(tmp_path, "receiver.x")
+        front = TlsFront(receiver.server.server_port, chain, private)
+        monkeypatch.setattr(WebhookHandler, "_tls", ssl.create_default_context(cafile=chain))
+        resolve_to(monkeypatch, name, ["127.0.0.1"])
+        plant = make(webhook_attempts=1)
+        plant.start()
+        plant.predict(record(7), callback_url=f"https://{name}:{front.port}/hook")
+        if name == "receiver.x":
+            receiver.wait(1)
+        else:
+            (letter,) = plant.dead(WEBHOOKS)
+            assert "cannot be reached" in letter.failure.error
+            assert receiver.got == []
+        front.close()
 
     def test_one_left_over_by_a_death_waits_until_its_task_is_final(self, make, receiver):
         plant = make()

@@ -7,11 +7,12 @@ import uuid
 import pika
 import pytest
 
+from aimq.broker import topology
 from aimq.broker.failure_history import DELIVERY_SAFETY_NET
 from aimq.broker.port import Failure
 from aimq.broker.rabbitmq import RabbitBroker
 from aimq.broker.rabbitmq import broker as rabbitmq_broker
-from aimq.broker.topology import UPLOADS
+from aimq.broker.topology import UPLOADS, retry_queue
 from aimq.errors import BrokerUnavailable
 from aimq.messages import Kind, Message
 from aimq.settings import Settings
@@ -23,9 +24,14 @@ PATIENCE = 30.0
 FAILURE = Failure(error="no answer", error_type="MlUnavailable", traceback="Traceback: …")
 
 
-def connect(url, **settings):
-    settings = {"retry_base_seconds": 0.05, "retry_max_seconds": 0.2} | settings
-    return RabbitBroker(Settings(broker_url=url, **settings))
+def connect(url):
+    return RabbitBroker(Settings(broker_url=url))
+
+
+@pytest.fixture(autouse=True)
+def short_delays(monkeypatch):
+    """Has the only retry queue make messages wait 50 ms."""
+    monkeypatch.setattr(topology, "RETRY_DELAYS", (0.05,))
 
 
 @pytest.fixture
@@ -203,17 +209,18 @@ class TestRefusals:
 
     def test_a_queue_with_other_arguments_is_named_with_what_to_do(self, rabbitmq_server):
         url = rabbitmq_server.add_vhost(f"other-{uuid.uuid4().hex[:6]}")
-        first = connect(url)
-        first.check()
-        first.close()
-        retrying_later = connect(url, retry_base_seconds=0.1)
-        with pytest.raises(BrokerUnavailable, match=rf"Queue {UPLOADS}\.retry\.1 .*delete_queue"):
-            retrying_later.check()
+        with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+            connection.channel().queue_declare(retry_queue(0.05), durable=True)
+        broker = connect(url)
+        with pytest.raises(
+            BrokerUnavailable, match=r"Queue aimq\.retry\.50ms .*delete_queue aimq\.retry\.50ms"
+        ):
+            broker.check()
         with pytest.raises(BrokerUnavailable, match="exists with other arguments"):
-            retrying_later.publish(UPLOADS, message()).result(PATIENCE)
+            broker.publish(UPLOADS, message()).result(PATIENCE)
         with pytest.raises(BrokerUnavailable, match="exists with other arguments"):
-            retrying_later.counts(UPLOADS)
-        retrying_later.close()
+            broker.counts(UPLOADS)
+        broker.close()
 
     def test_a_user_without_permission_is_told(self, rabbitmq_server):
         name = f"narrow-{uuid.uuid4().hex[:6]}"

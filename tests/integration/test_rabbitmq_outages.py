@@ -3,18 +3,21 @@
 import threading
 import uuid
 from collections import Counter
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 
 import pika
 import pytest
 
 from aimq.broker.port import Failure
 from aimq.broker.rabbitmq import RabbitBroker, publisher
+from aimq.broker.rabbitmq import broker as rabbitmq_broker
 from aimq.errors import BrokerUnavailable
 from aimq.messages import Kind, Message
 from aimq.settings import Settings
 from tests.proxy import Proxy
 from tests.servers.plugin import private
+from tests.servers.process import free_ports
 from tests.servers.rabbitmq import RabbitServer
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(180)]
@@ -44,9 +47,8 @@ def connect(rabbitmq_vhost):
     """Return a function that makes brokers, closed at the end."""
     made = []
 
-    def make(url=rabbitmq_vhost, **settings):
-        settings = {"retry_base_seconds": 0.05, "retry_max_seconds": 0.2} | settings
-        made.append(RabbitBroker(Settings(broker_url=url, **settings)))
+    def make(url=rabbitmq_vhost):
+        made.append(RabbitBroker(Settings(broker_url=url)))
         return made[-1]
 
     yield make
@@ -233,6 +235,32 @@ def test_publishing_while_the_server_is_away_fails_at_once_and_works_when_it_is_
     assert receive(subscription)[0].message_id == sent.job_id
 
 
+def test_the_next_host_of_the_url_is_used_when_one_is_gone(connect, rabbitmq_server, vhost, queue):
+    target = ("127.0.0.1", rabbitmq_server.port)
+    with Proxy(*target) as second, ExitStack() as stack:
+        first = stack.enter_context(Proxy(*target))
+        hosts = f"127.0.0.1:{first.port},127.0.0.1:{second.port}"
+        broker = connect(f"amqp://guest:guest@{hosts}/{vhost}")
+        subscription = broker.subscribe(queue, prefetch=10)
+        before, after = message(), message()
+        broker.publish(queue, before).result(PATIENCE)
+        receive(subscription)
+
+        stack.close()
+        publish_until_confirmed(broker, queue, after)
+
+        came = {delivery.message_id for delivery in receive(subscription, 2)}
+        assert came == {before.job_id, after.job_id}
+        broker.close()
+
+
+def test_all_hosts_are_named_when_none_can_be_reached(connect):
+    one, two = free_ports(2)
+    broker = connect(f"amqp://guest:guest@127.0.0.1:{one},127.0.0.1:{two}/")
+    with pytest.raises(BrokerUnavailable, match=rf"127.0.0.1:{one}/ cannot .*127.0.0.1:{two}/ can"):
+        broker.check()
+
+
 def test_a_broker_may_be_made_before_its_server_is_there(connect, rabbitmq_server, queue):
     rabbitmq_server.stop()
     try:
@@ -262,6 +290,30 @@ def test_a_server_that_falls_silent_fails_publishes_in_bounded_time(
     monkeypatch.undo()
 
     broker.publish(queue, message()).result(PATIENCE)
+
+
+def test_a_server_that_falls_silent_fails_questions_in_bounded_time(
+    connect, rabbitmq_server, queue, monkeypatch
+):
+    broker = connect()
+    broker.counts(queue)
+    monkeypatch.setattr(rabbitmq_broker, "_ANSWER_SECONDS", 0.5)
+    rabbitmq_server.pause()
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            questions = [
+                pool.submit(broker.counts, queue),
+                pool.submit(broker.dead_letters, queue),
+                pool.submit(broker.check),
+            ]
+            failures = [question.exception(10) for question in questions]
+    finally:
+        rabbitmq_server.resume()
+    monkeypatch.undo()
+
+    assert {type(failure) for failure in failures} == {BrokerUnavailable}
+    assert all("gave no answer" in str(failure) for failure in failures)
+    assert broker.counts(queue).ready == 0
 
 
 def test_a_server_short_of_memory_fails_publishes_with_the_reason(connect, rabbitmq_server, queue):
@@ -298,7 +350,7 @@ def test_a_job_longer_than_the_heartbeat_keeps_its_message(connect, rabbitmq_vho
     assert subscription.receive(timeout=0.3) == []
 
 
-def test_a_lost_queue_fails_the_publish_and_is_made_anew(connect, rabbitmq_vhost, queue):
+def test_a_lost_queue_fails_the_publish_and_is_declared_again(connect, rabbitmq_vhost, queue):
     broker = connect()
     subscription = broker.subscribe(queue, prefetch=1)
     broker.publish(queue, message()).result(PATIENCE)

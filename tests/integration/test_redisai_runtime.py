@@ -149,21 +149,21 @@ def test_a_key_that_carries_another_tag_is_stored_over(runtime, client, tmp_path
 
 def test_a_model_nobody_keeps_leaves_by_itself(runtime, client, forests):
     file = forests["A"].file
-    loaded = runtime.load(file)
+    runtime.load(file)
     assert 0 < client.ttl(model_key(file)) <= LEASE_SECONDS
     client.expire(model_key(file), 5)
-    loaded.restore()
+    runtime.load(file)
     assert client.ttl(model_key(file)) > 5
 
 
-def test_a_model_that_is_gone_is_missing_until_it_is_restored(runtime, client, forests):
+def test_a_model_that_is_gone_is_missing_until_it_is_loaded_again(runtime, client, forests):
     loaded = runtime.load(forests["A"].file)
     client.delete(model_key(forests["A"].file))
     before = calls(client, "ai.modelstore")
     with pytest.raises(ModelMissing):
         loaded.predict(ROW)
     assert calls(client, "ai.modelstore") == before
-    loaded.restore()
+    runtime.load(forests["A"].file)
     np.testing.assert_allclose(loaded.predict(ROW).values, forests["A"].expected(ROW), rtol=1e-5)
 
 
@@ -172,7 +172,7 @@ async def test_on_the_event_loop_too(runtime, client, forests):
     client.delete(model_key(forests["A"].file))
     with pytest.raises(ModelMissing):
         await loaded.predict_async(ROW)
-    loaded.restore()
+    runtime.load(forests["A"].file)
     answer = (await loaded.predict_async(ROW)).values
     np.testing.assert_allclose(answer, forests["A"].expected(ROW), rtol=1e-5)
 

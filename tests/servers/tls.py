@@ -12,7 +12,8 @@ from cryptography.x509.oid import NameOID
 
 
 def certificate(folder, address):
-    """Write a self-signed certificate for `address`; return its file and the key's."""
+    """Write a self-signed certificate for an address or a name; return its file and the key's."""
+    kind = x509.DNSName if isinstance(address, str) else x509.IPAddress
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test server")])
     now = datetime.datetime.now(datetime.UTC)
@@ -24,7 +25,7 @@ def certificate(folder, address):
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(address)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([kind(address)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aimq.errors import FilesUnavailable, InternalError, SettingsError
 from aimq.files import connect_files
-from aimq.files.keys import checked
+from aimq.files.keys import checked, job_of
 from aimq.files.local import LocalFiles
 from aimq.settings import Settings
 
@@ -31,9 +31,23 @@ def test_a_key_that_is_taken_stays_below_the_root(key):
     assert not any(part.startswith(".") for part in path.parts)
 
 
-@given(st.from_regex(r"(uploads|results)/[0-9a-f]{32}\.xlsx", fullmatch=True))
-def test_keys_of_ours_are_taken(key):
+@given(
+    st.from_regex(r"uploads/[0-9a-f]{32}\.xlsx", fullmatch=True)
+    | st.from_regex(r"results/[0-9a-f]{32}/[0-9a-f]{16}\.(xlsx|txt)", fullmatch=True)
+)
+def test_keys_of_ours_are_taken_and_name_their_job(key):
     assert checked(key) == key
+    assert job_of(key) == key[8:40]
+
+
+def test_the_folder_of_a_job_goes_with_its_last_result(tmp_path):
+    files = LocalFiles(tmp_path)
+    for name in ("one", "two"):
+        files.put(f"results/job/{name}.xlsx", io.BytesIO(b"x"))
+    files.delete("results/job/one.xlsx")
+    assert list(files.keys("results")) == ["results/job/two.xlsx"]
+    files.delete("results/job/two.xlsx")
+    assert list((tmp_path / "results").iterdir()) == []
 
 
 @pytest.mark.parametrize("url", ["", "files", "file://", "s3://", "s3:///", "/srv/files"])

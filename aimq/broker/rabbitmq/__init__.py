@@ -1,18 +1,19 @@
 """The Broker port on RabbitMQ 3.10 or later, through `pika`.
 
-One thread of the process does all input and output (`io`). On it live at most two connections,
-each opened when first needed and kept (`link`): one publishes, one consumes and answers
-questions, because a server short of memory stops reading from connections that publish. Each user
-of a connection keeps a channel of its own (`channel`):
+One thread runs an asyncio loop (`loop`). On it live at most two connections, each opened when
+first needed and reopened for ever (`connection`): one publishes, one consumes and answers
+questions, because a server short of memory stops reading from connections that publish.
 
-=============== ==================================================================================
-`publisher`     writes messages and pairs them with the server's confirms
-`subscription`  receives deliveries and settles them
-`control`       runs short conversations: counts, dead letters (`dead_letters`)
-=============== ==================================================================================
+================ =================================================================================
+`awaitable`      pika's connections and channels as awaitables
+`publisher`      writes messages and pairs them with the server's confirms
+`subscription`   receives deliveries and settles them
+`dead_letters`   lists, takes and puts back dead letters
+`former_queues`  removes the retry queues of earlier versions
+================ =================================================================================
 
-What is sent is decided by pure modules: `queues` (arguments), `headers` (properties of messages),
-`acks` (which acks may be sent as one), `faults` (what went wrong, in words).
+Pure modules decide what is sent: `parameters` (URL), `queues` (arguments), `headers` (properties
+of messages), `acks` (acks to merge), `error_mapping` (pika's exceptions in words).
 """
 
 from aimq.broker.rabbitmq.broker import RabbitBroker

@@ -1,92 +1,92 @@
-"""Messages on the wire: properties and headers, made and read. Pure.
+"""Messages on the wire: properties and headers, written and read. Pure.
 
-Headers are read defensively, since anybody may put a message on a queue, and written anew each
-time: the server's own (``x-death`` and its kin) are never copied, for with them it would take a
-message that is retried again and again for one that goes round in a circle, and drop it.
+Headers are checked when read, since anybody may put a message on a queue, and written from nothing
+each time: the server's own (``x-death`` and its kin) are never copied, because with them it takes a
+message that is retried again and again for one that goes round in a circle, and drops it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from pika import BasicProperties
 
-from aimq.broker.failure_history import (
-    ATTEMPTS,
-    ERROR,
-    ERROR_TYPE,
-    FIRST_FAILED_AT,
-    HISTORY,
-    LAST_FAILED_AT,
-    TRACEBACK,
-    UNPROCESSABLE,
-    bounded,
-    decode_history,
-    encode_history,
-    replayed_history,
-)
+from aimq.broker.failure_history import bounded, decode_history, encode_history, replayed_history
 from aimq.broker.port import DeadMessage, Failure
 
 DEAD_LETTER_ID: Final = "x-dead-letter-id"
 DELIVERY_COUNT: Final = "x-delivery-count"
-#: All headers travel in one frame (128 KiB by default); these leave ample room for the rest.
-_TEXT_BYTES: Final = 24 * 1024
-_HISTORY_BYTES: Final = 32 * 1024
 _PERSISTENT: Final = 2
 _GIVEN_UP: Final = Failure(
     error="Every worker that took this message died; it was given up so that the others go on.",
     error_type="WorkerDied",
 )
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trail:
-    """What a message's headers tell of its past."""
+def _header_name(field: str) -> str:
+    return "x-" + field.replace("_", "-")
 
-    attempts: int = 0
-    failure: Failure | None = None
-    first_failed_at: datetime | None = None
-    last_failed_at: datetime | None = None
-    history: tuple[dict[str, object], ...] = ()
 
-    def failed(self, failure: Failure, now: datetime) -> Trail:
-        """Return the trail after one more failed attempt."""
-        return replace(
+class FailureHistory(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=_header_name
+):
+    """Our headers of a message: each field is one, ``x-first-failed-at`` for `first_failed_at`.
+
+    Attributes:
+        attempts: attempts that failed since the message was published or replayed.
+        error, error_type, traceback, unprocessable: the last failure (`aimq.broker.port.Failure`).
+        history: failures before the last replay, as JSON.
+    """
+
+    attempts: Annotated[int, msgspec.Meta(ge=0)] = 0
+    error: str | None = None
+    error_type: str = ""
+    traceback: str = ""
+    unprocessable: bool = False
+    first_failed_at: _Moment | None = None
+    last_failed_at: _Moment | None = None
+    history: str = ""
+
+    @property
+    def failure(self) -> Failure | None:
+        """The last failure; None before the first."""
+        if self.error is None:
+            return None
+        return Failure(
+            error=self.error,
+            error_type=self.error_type,
+            traceback=self.traceback,
+            unprocessable=self.unprocessable,
+        )
+
+    def failed(self, failure: Failure, now: datetime) -> FailureHistory:
+        """Return the history after one more failed attempt."""
+        return msgspec.structs.replace(
             self,
             attempts=self.attempts + 1,
-            failure=bounded(failure),
             first_failed_at=self.first_failed_at or now,
             last_failed_at=now,
+            **dataclasses.asdict(bounded(failure)),
         )
 
 
-def read_trail(properties: BasicProperties) -> Trail:
-    """Return what the headers tell; what makes no sense is as good as absent."""
-    headers: Mapping[str, Any] = properties.headers or {}
-    if not headers:
-        return Trail()
-    attempts = headers.get(ATTEMPTS)
-    error = headers.get(ERROR)
-    return Trail(
-        attempts=attempts if isinstance(attempts, int) and attempts > 0 else 0,
-        failure=None
-        if error is None
-        else Failure(
-            error=_text(error),
-            error_type=_text(headers.get(ERROR_TYPE)),
-            traceback=_text(headers.get(TRACEBACK)),
-            unprocessable=headers.get(UNPROCESSABLE) is True,
-        ),
-        first_failed_at=_moment(headers.get(FIRST_FAILED_AT)),
-        last_failed_at=_moment(headers.get(LAST_FAILED_AT)),
-        history=tuple(decode_history(_text(headers.get(HISTORY)))),
-    )
+_NONE: Final = FailureHistory()
+
+
+def read_history(properties: BasicProperties) -> FailureHistory:
+    """Return what our headers tell; headers that cannot be ours count as none."""
+    if not properties.headers:
+        return _NONE
+    try:
+        return msgspec.convert(properties.headers, FailureHistory)
+    except msgspec.ValidationError:
+        return _NONE
 
 
 def delivery_count(properties: BasicProperties) -> int:
@@ -95,14 +95,14 @@ def delivery_count(properties: BasicProperties) -> int:
     return count if isinstance(count, int) else 0
 
 
-def properties_of(message_id: str, trail: Trail | None = None, **more: str) -> BasicProperties:
-    """Return the properties of a message to be published: persistent JSON with its trail.
+def properties_of(message_id: str, history: FailureHistory = _NONE, **more: str) -> BasicProperties:
+    """Return the properties of a message to be published: persistent JSON with its history.
 
     Args:
-        more: further headers, with ``_`` for ``-``.
+        more: further headers, named like the fields of `FailureHistory`.
     """
-    headers: dict[str, object] = {} if trail is None else _headers(trail)
-    headers |= {name.replace("_", "-"): value for name, value in more.items()}
+    headers: dict[str, Any] = msgspec.to_builtins(history)
+    headers |= {_header_name(name): value for name, value in more.items()}
     return BasicProperties(
         content_type="application/json",
         delivery_mode=_PERSISTENT,
@@ -111,93 +111,41 @@ def properties_of(message_id: str, trail: Trail | None = None, **more: str) -> B
     )
 
 
-def dead_properties(message_id: str, trail: Trail) -> BasicProperties:
+def dead_properties(message_id: str, history: FailureHistory) -> BasicProperties:
     """Return the properties of a dead letter, with an id of its own."""
-    return properties_of(message_id, trail, x_dead_letter_id=uuid.uuid4().hex)
+    return properties_of(message_id, history, dead_letter_id=uuid.uuid4().hex)
+
+
+def replay_properties(dead: DeadMessage) -> BasicProperties:
+    """Return the properties with which a dead letter starts over."""
+    history = FailureHistory(history=encode_history(replayed_history(dead)))
+    return properties_of(dead.message_id, history)
 
 
 def read_dead_letter(queue: str, properties: BasicProperties, body: bytes) -> DeadMessage:
     """Return a message of a dead-letter queue.
 
-    One that the server itself has put there has no id; its content serves as one. Twins then share
-    it, and one of them is replayed or deleted at a time.
+    A message that the server itself has moved there has no id, so that a digest of its content is
+    its id. Equal messages share it, and one of them is replayed or deleted at a time.
     """
-    headers: Mapping[str, Any] = properties.headers or {}
-    trail = read_trail(properties)
+    history = read_history(properties)
     message_id = message_id_of(properties)
-    own_id = headers.get(DEAD_LETTER_ID)
-    content = hashlib.sha256(message_id.encode() + b"\0" + body).hexdigest()[:32]
+    own_id = (properties.headers or {}).get(DEAD_LETTER_ID)
     given_up = not isinstance(own_id, str) or not own_id
+    content = hashlib.sha256(message_id.encode() + b"\0" + body).hexdigest()[:32]
     return DeadMessage(
         id=content if given_up else str(own_id),
         queue=queue,
         body=body,
         message_id=message_id,
-        failure=_GIVEN_UP if given_up or trail.failure is None else trail.failure,
-        attempts=trail.attempts + int(given_up),
-        first_failed_at=trail.first_failed_at,
-        last_failed_at=trail.last_failed_at,
-        history=list(trail.history),
+        failure=_GIVEN_UP if given_up else history.failure or _GIVEN_UP,
+        attempts=history.attempts + int(given_up),
+        first_failed_at=history.first_failed_at,
+        last_failed_at=history.last_failed_at,
+        history=decode_history(history.history),
     )
 
 
-def replay_properties(letter: DeadMessage) -> BasicProperties:
-    """Return the properties with which a dead letter starts over."""
-    return properties_of(letter.message_id, Trail(history=tuple(replayed_history(letter))))
-
-
 def message_id_of(properties: BasicProperties) -> str:
-    """Return the message's id, or "" for none."""
+    """Return the message's id, "" for none."""
     return str(properties.message_id or "")
-
-
-def _headers(trail: Trail) -> dict[str, object]:
-    headers: dict[str, object] = {}
-    if trail.attempts:
-        headers[ATTEMPTS] = trail.attempts
-    if trail.failure is not None:
-        headers[ERROR] = _encodable(trail.failure.error)
-        headers[ERROR_TYPE] = _encodable(trail.failure.error_type)
-        if trail.failure.traceback:
-            headers[TRACEBACK] = _end(trail.failure.traceback)
-        if trail.failure.unprocessable:
-            headers[UNPROCESSABLE] = True
-    if trail.first_failed_at is not None:
-        headers[FIRST_FAILED_AT] = trail.first_failed_at.isoformat()
-    if trail.last_failed_at is not None:
-        headers[LAST_FAILED_AT] = trail.last_failed_at.isoformat()
-    if trail.history:
-        headers[HISTORY] = _history(list(trail.history))
-    return headers
-
-
-def _history(history: list[dict[str, object]]) -> str:
-    """Return the history as JSON, without its oldest entries where there is no room for all."""
-    while history:
-        text = encode_history(history)
-        if len(text.encode()) <= _HISTORY_BYTES:
-            return text
-        del history[0]
-    return "[]"
-
-
-def _end(text: str) -> str:
-    return text.encode(errors="replace")[-_TEXT_BYTES:].decode(errors="ignore")
-
-
-def _encodable(text: str) -> str:
-    return text.encode(errors="replace").decode()
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    return value if isinstance(value, str) else ""
-
-
-def _moment(value: object) -> datetime | None:
-    try:
-        moment = msgspec.convert(_text(value), datetime)
-    except msgspec.ValidationError:
-        return None
-    return moment if moment.tzinfo else None

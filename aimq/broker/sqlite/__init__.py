@@ -1,4 +1,4 @@
-"""The embedded broker: durable queues in an SQLite file that several processes share.
+"""The broker on SQLite: durable queues in an SQLite file that several processes share.
 
 broker        the Broker port
 subscription  the Subscription port

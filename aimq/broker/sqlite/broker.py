@@ -39,9 +39,9 @@ class SqliteBroker:
             settings.broker_url, "AIMQ_BROKER_URL", settings.data_dir, BrokerUnavailable
         )
         self._subscriptions: list[SqliteSubscription] = []
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of starting
         self._stop = threading.Event()
-        self._renewing: threading.Thread | None = None
+        self._renewing = threading.Thread(target=self._renew, name="broker-leases", daemon=True)
 
     def publish(self, queue: str, message: Message) -> Future[None]:
         """See the port."""
@@ -55,12 +55,9 @@ class SqliteBroker:
         """See the port."""
         subscription = SqliteSubscription(self._database, queue, prefetch, self._lease)
         with self._lock:
-            self._subscriptions.append(subscription)
-            if self._renewing is None:
-                self._renewing = threading.Thread(
-                    target=self._renew, name="broker-leases", daemon=True
-                )
+            if not self._subscriptions:
                 self._renewing.start()
+            self._subscriptions.append(subscription)
         return subscription
 
     def counts(self, queue: str) -> QueueCounts:
@@ -88,21 +85,16 @@ class SqliteBroker:
     def close(self) -> None:
         """See the port. What was received and not settled goes back to its queue at once."""
         self._stop.set()
-        with self._lock:
-            subscriptions, self._subscriptions = self._subscriptions, []
-            renewing, self._renewing = self._renewing, None
-        for subscription in subscriptions:
+        for subscription in self._subscriptions:
             subscription.close()
             subscription.release()
-        if renewing is not None:
-            renewing.join()
+        if self._renewing.is_alive():
+            self._renewing.join()
         self._database.close()
 
     def _renew(self) -> None:
         while not self._stop.wait(self._lease / _RENEWALS):
-            with self._lock:
-                subscriptions = list(self._subscriptions)
-            for subscription in subscriptions:
+            for subscription in list(self._subscriptions):
                 try:
                     subscription.renew()
                 except AimqError as exc:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Final
 
 from aimq.broker.failure_history import DELIVERY_SAFETY_NET
@@ -25,6 +26,9 @@ _LOST: Final = Failure(
     error="Every worker that took this message died; it was given up so that the others go on.",
     error_type="WorkerDied",
 )
+#: As the index ``message_due`` says it: SQLite does not derive it from ``state = 1``.
+_DUE: Final = "queue = ? AND due_at <= ? AND state IN (1, 2)"
+#: Filled by the fields of a `Failure`, and the time twice.
 _COUNTED: Final = (
     "attempts = attempts + 1, error = ?, error_type = ?, traceback = ?, unprocessable = ?,"
     " first_failed_at = ifnull(first_failed_at, ?), last_failed_at = ?"
@@ -40,14 +44,15 @@ def insert(tx: Transaction, queue: str, body: bytes, message_id: str) -> None:
     tx.notify(queue)
 
 
-def outlook(connection: sqlite3.Connection, queue: str) -> tuple[bool, int | None]:
-    """Return whether a message is ready, and when the next delay or lease ends, if any."""
-    ready, due_at = connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM message WHERE queue = :queue AND state = 0),"
-        " (SELECT min(due_at) FROM message WHERE queue = :queue AND state IN (1, 2))",
+def next_ready(connection: sqlite3.Connection, queue: str) -> int | None:
+    """Return when a message is ready or a lease ends: 0 for now, None if there is no message."""
+    row = connection.execute(
+        "SELECT iif(EXISTS (SELECT 1 FROM message WHERE queue = :queue AND state = 0), 0,"
+        " (SELECT min(due_at) FROM message WHERE queue = :queue AND state IN (1, 2))) AS due_at",
         {"queue": queue},
     ).fetchone()
-    return bool(ready), due_at
+    due_at: int | None = row["due_at"]
+    return due_at
 
 
 def take(tx: Transaction, queue: str, limit: int, now: int, lease_until: int) -> list[Delivery]:
@@ -65,7 +70,7 @@ def take(tx: Transaction, queue: str, limit: int, now: int, lease_until: int) ->
 
 def _release_lapsed(tx: Transaction, queue: str, now: int) -> None:
     """Make messages ready at their old place when their lease is over."""
-    lapsed = "queue = ? AND state = 1 AND due_at <= ?"
+    lapsed = f"{_DUE} AND state = 1"
     given_up = tx.execute(
         f"SELECT id, delivery FROM message WHERE {lapsed} AND lost + 1 >= ?",
         (queue, now, DELIVERY_SAFETY_NET),
@@ -78,7 +83,7 @@ def _release_lapsed(tx: Transaction, queue: str, now: int) -> None:
 def _release_delayed(tx: Transaction, queue: str, now: int) -> None:
     """Make messages ready, behind those that are, when their delay is over."""
     due = tx.execute(
-        "SELECT id FROM message WHERE queue = ? AND state = 2 AND due_at <= ? ORDER BY due_at, id",
+        f"SELECT id FROM message WHERE {_DUE} AND state = 2 ORDER BY due_at, id",
         (queue, now),
     ).fetchall()
     for (message,) in due:
@@ -99,32 +104,28 @@ def ack(tx: Transaction, tag: Tag) -> bool:
     return bool(deleted.rowcount)
 
 
-def retry(tx: Transaction, queue: str, tag: Tag, due_at: int, failure: Failure, now: int) -> bool:
+def retry(tx: Transaction, tag: Tag, due_at: int, failure: Failure, now: int) -> bool:
     """Make a held message ready at `due_at`, with one failed attempt more."""
-    tx.notify(queue)
-    return _update(
-        tx, tag, f"state = 2, due_at = ?, lost = 0, {_COUNTED}", due_at, *_counted(failure, now)
-    )
+    assignments = f"state = 2, due_at = ?, lost = 0, {_COUNTED}"
+    return _update(tx, tag, assignments, due_at, *astuple(failure), now, now)
 
 
-def defer(tx: Transaction, queue: str, tag: Tag, due_at: int) -> bool:
+def defer(tx: Transaction, tag: Tag, due_at: int) -> bool:
     """Make a held message ready at `due_at`."""
-    tx.notify(queue)
     return _update(tx, tag, "state = 2, due_at = ?, lost = 0", due_at)
 
 
 def dead_letter(tx: Transaction, tag: Tag, failure: Failure, now: int) -> bool:
     """Make a held message a dead letter."""
-    return _update(tx, tag, f"state = 3, due_at = 0, {_COUNTED}", *_counted(failure, now))
+    return _update(tx, tag, f"state = 3, due_at = 0, {_COUNTED}", *astuple(failure), now, now)
 
 
-def requeue(tx: Transaction, queue: str, tag: Tag, *, lost: bool) -> bool:
+def requeue(tx: Transaction, tag: Tag, *, lost: bool = False) -> bool:
     """Make a held message ready at its old place.
 
     Args:
         lost: its consumer did not settle it: the next delivery is a redelivery.
     """
-    tx.notify(queue)
     return _update(tx, tag, "state = 0, lost = lost + ?", int(lost))
 
 
@@ -145,16 +146,12 @@ def counts(connection: sqlite3.Connection, queue: str, now: int) -> QueueCounts:
 
 
 def _update(tx: Transaction, tag: Tag, assignments: str, *values: object) -> bool:
-    """Set columns of a held message. False if the delivery is void."""
-    updated = tx.execute(
-        f"UPDATE message SET {assignments} WHERE id = ? AND delivery = ? AND state = 1",
+    """Set columns of a held message and notify its queue. False if the delivery is void."""
+    row = tx.execute(
+        f"UPDATE message SET {assignments} WHERE id = ? AND delivery = ? AND state = 1"
+        " RETURNING queue",
         (*values, *tag),
-    )
-    return bool(updated.rowcount)
-
-
-def _counted(failure: Failure, now: int) -> tuple[object, ...]:
-    """Return the values of `_COUNTED`."""
-    return (
-        failure.error, failure.error_type, failure.traceback, failure.unprocessable, now, now,
-    )  # fmt: skip
+    ).fetchone()
+    if row is not None:
+        tx.notify(row["queue"])
+    return row is not None

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Final, cast
+from functools import partial
+from typing import cast
 
 from aimq.broker.failure_history import bounded
 from aimq.broker.port import Delivery, Failure
 from aimq.broker.sqlite import queue_table
 from aimq.broker.sqlite.rows import Tag
-from aimq.errors import TransientError
 from aimq.sqlite.database import Database
 from aimq.sqlite.notifier import Notifier
 from aimq.sqlite.times import MICRO, now_us
-from aimq.sqlite.writer import Transaction
 
-#: Pause after the file could not be used, in seconds.
-_OUTAGE_PAUSE: Final = 0.5
 _log = logging.getLogger(__name__)
 
 
@@ -44,17 +42,16 @@ class SqliteSubscription:
         self._held: set[Tag] = set()
         self._lock = threading.Lock()  # of _held
         self._receiving = threading.Lock()  # one thread at a time waits
-        self._outage = False
         self._closed = False
 
     def receive(self, limit: int = 1, timeout: float | None = None) -> list[Delivery]:
         """See the port."""
-        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         if not self._receiving.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
             return []
         try:
             while not self._closed:
-                found, pause = self._look(limit)
+                found, pause = self._notifier.look(lambda: self._take(limit)) or ([], math.inf)
                 left = deadline - time.monotonic()
                 if found or left <= 0:
                     return found
@@ -69,29 +66,21 @@ class SqliteSubscription:
 
     def retry(self, delivery: Delivery, delay: float, failure: Failure) -> Future[bool]:
         """See the port."""
-        now, kept = now_us(), bounded(failure)
+        now = now_us()
         due_at = now + int(delay * MICRO)
-        return self._settle(
-            delivery, lambda tx, tag: queue_table.retry(tx, self._queue, tag, due_at, kept, now)
-        )
+        return self._settle(delivery, queue_table.retry, due_at, bounded(failure), now)
 
     def defer(self, delivery: Delivery, delay: float) -> Future[bool]:
         """See the port."""
-        due_at = now_us() + int(delay * MICRO)
-        return self._settle(
-            delivery, lambda tx, tag: queue_table.defer(tx, self._queue, tag, due_at)
-        )
+        return self._settle(delivery, queue_table.defer, now_us() + int(delay * MICRO))
 
     def dead_letter(self, delivery: Delivery, failure: Failure) -> Future[bool]:
         """See the port."""
-        now, kept = now_us(), bounded(failure)
-        return self._settle(delivery, lambda tx, tag: queue_table.dead_letter(tx, tag, kept, now))
+        return self._settle(delivery, queue_table.dead_letter, bounded(failure), now_us())
 
     def requeue(self, delivery: Delivery) -> Future[bool]:
         """See the port."""
-        return self._settle(
-            delivery, lambda tx, tag: queue_table.requeue(tx, self._queue, tag, lost=False)
-        )
+        return self._settle(delivery, queue_table.requeue)
 
     def close(self) -> None:
         """See the port. Nothing is held that was not given out, so nothing is handed back."""
@@ -120,49 +109,31 @@ class SqliteSubscription:
         with self._lock:
             tags, self._held = self._held, set()
         for tag in sorted(tags):
-            self._submit(tag, lambda tx, tag: queue_table.requeue(tx, self._queue, tag, lost=True))
+            self._submit(tag, partial(queue_table.requeue, lost=True))
 
-    def _look(self, limit: int) -> tuple[list[Delivery], float]:
-        """Return messages, or else the seconds until a delay or a lease ends."""
-        try:
-            self._notifier.prepare()
-            found, pause = self._take_ready(limit)
-        except TransientError as exc:
-            if not self._outage:
-                _log.warning("%s: %s", self._queue, exc.detail)
-            self._outage = True
-            return [], _OUTAGE_PAUSE
-        self._outage = False
-        return found, pause
-
-    def _take_ready(self, limit: int) -> tuple[list[Delivery], float]:
+    def _take(self, limit: int) -> tuple[list[Delivery], float]:
+        """Return messages, and if there are none the seconds until a delay or a lease ends."""
         with self._lock:
             room = min(limit, self._prefetch - len(self._held))
         if room <= 0:
-            return [], float("inf")
+            return [], math.inf
         with self._database.reading() as connection:
-            ready, due_at = queue_table.outlook(connection, self._queue)
+            due_at = queue_table.next_ready(connection, self._queue)
         now = now_us()
-        if ready or (due_at is not None and due_at <= now):
-            return self._take(room, now), 0.0
-        return [], float("inf") if due_at is None else (due_at - now) / MICRO
-
-    def _take(self, room: int, now: int) -> list[Delivery]:
+        if due_at is None or due_at > now:
+            return [], math.inf if due_at is None else (due_at - now) / MICRO
         until = now + self._lease_us
         found = self._database.write(
             lambda tx: queue_table.take(tx, self._queue, room, now, until), durable=False
         )
         with self._lock:
             self._held.update(cast("Tag", delivery.tag) for delivery in found)
-        if self._closed:
-            for delivery in found:
-                self.requeue(delivery)
-            return []
-        return found
+        return found, 0.0
 
     def _settle(
-        self, delivery: Delivery, action: Callable[[Transaction, Tag], bool]
+        self, delivery: Delivery, step: Callable[..., bool], *arguments: object
     ) -> Future[bool]:
+        """Run a step of `queue_table`. False if the delivery is not held any more."""
         tag = cast("Tag", delivery.tag)
         with self._lock:
             full = len(self._held) >= self._prefetch
@@ -174,8 +145,10 @@ class SqliteSubscription:
             return future
         if full:  # there is room again
             self._notifier.notify()
-        return self._submit(tag, action)
+        return self._submit(tag, step, *arguments)
 
-    def _submit(self, tag: Tag, action: Callable[[Transaction, Tag], bool]) -> Future[bool]:
+    def _submit(self, tag: Tag, step: Callable[..., bool], *arguments: object) -> Future[bool]:
         # A delivery whose outcome cannot be stored is given again after its lease: False.
-        return self._database.submit(lambda tx: action(tx, tag), durable=False, on_outage=False)
+        return self._database.submit(
+            lambda tx: step(tx, tag, *arguments), durable=False, on_outage=False
+        )

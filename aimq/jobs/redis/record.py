@@ -66,6 +66,7 @@ _READERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
     "published": _flag,
     "traceparent": decoded,
     "callback_url": decoded,
+    "result_key": decoded,
     "input": bytes,
     "result": bytes,
 }
@@ -80,7 +81,7 @@ def to_fields(job: Job) -> list[Field]:
     """Return a new job as hash fields and values, in turn."""
     fields: list[Field] = [b"kind", encoded(job.kind), b"status", encoded(job.status)]
     fields += (b"created_at", microseconds(job.created_at))
-    for name in ("filename", "traceparent", "callback_url", "error"):
+    for name in ("filename", "traceparent", "callback_url", "error", "result_key"):
         if text := getattr(job, name):
             fields += (name.encode(), encoded(text))
     for name in ("rows_done", "rows_failed", "attempts", "input", "result"):
@@ -105,6 +106,8 @@ def outcome_fields(outcome: Outcome) -> list[Field]:
         fields += (b"error", encoded(outcome.error))
     if outcome.result:
         fields += (b"result", outcome.result)
+    if outcome.result_key:
+        fields += (b"result_key", encoded(outcome.result_key))
     if outcome.model_versions:
         fields += (b"model_versions", msgspec.json.encode(dict(outcome.model_versions)))
     for name, count in outcome.counts.items():

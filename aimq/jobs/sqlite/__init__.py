@@ -1,4 +1,4 @@
-"""The embedded job store: records in an SQLite file that several processes share.
+"""The job store on SQLite: records in an SQLite file that several processes share.
 
 store       the JobStore port
 rows        a job as a row of the ``job`` table, and back

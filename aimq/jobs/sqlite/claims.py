@@ -78,8 +78,10 @@ def settle(tx: Transaction, outcome: Outcome, now: int) -> bool:
     }
     if outcome.result:
         columns["result"] = outcome.result
+    if outcome.result_key:
+        columns["result_key"] = outcome.result_key
     if outcome.model_versions:
-        columns["model_versions"] = rows.encode_versions(dict(outcome.model_versions))
+        columns["model_versions"] = rows.to_column(outcome.model_versions)
     assignments = ", ".join(f"{name} = ?" for name in columns)
     rows.change(tx, outcome.claim.job.job_id, f"{assignments}, {FREE}", columns.values())
     return True

@@ -1,6 +1,6 @@
 """A job as a row of the ``job`` table, and back: each field of `Job` is the column of that name.
 
-A new field needs a column (``aimq/sqlite/tables``), and a codec here if SQLite has no such type.
+A new field needs a column (``aimq/sqlite/tables``), and `_DECODE` if SQLite has no such type.
 """
 
 # ruff: noqa: S608 # only constants of ours are put into SQL; values are bound
@@ -8,7 +8,8 @@ A new field needs a column (``aimq/sqlite/tables``), and a codec here if SQLite 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -29,19 +30,6 @@ _INSERT: Final = (
     f"INSERT INTO job ({WHOLE}, idempotency_key, change)"
     f" VALUES ({', '.join('?' * len(_FIELDS))}, ?, ?) ON CONFLICT (job_id) DO NOTHING"
 )
-
-
-def encode_versions(versions: dict[str, str]) -> str:
-    """Return the value of the column ``model_versions``."""
-    return msgspec.json.encode(versions).decode()
-
-
-_ENCODE: Final[dict[str, Callable[[Any], object]]] = {
-    "model_versions": encode_versions,
-    "created_at": to_us,
-    "started_at": to_us,
-    "finished_at": to_us,
-}
 _DECODE: Final[dict[str, Callable[[Any], object]]] = {
     "kind": Kind,
     "status": Status,
@@ -59,6 +47,15 @@ def valid_id(job_id: str) -> bool:
     return job_id.isascii() and 0 < len(job_id) <= _LONGEST_ID
 
 
+def to_column(value: object) -> object:
+    """Return the value of a field as SQLite has it."""
+    if isinstance(value, datetime):
+        return to_us(value)
+    if isinstance(value, Mapping):
+        return msgspec.json.encode(dict(value)).decode()
+    return value
+
+
 def to_job(row: sqlite3.Row) -> Job:
     """Return the job of a row of `WHOLE` or `SUMMARY`."""
     values: dict[str, Any] = {name: row[name] for name in _FIELDS}
@@ -69,10 +66,8 @@ def to_job(row: sqlite3.Row) -> Job:
 
 def insert(tx: Transaction, job: Job, idempotency_key: str) -> None:
     """Store a new job; one with the same id stays as it is."""
-    values: dict[str, Any] = {name: getattr(job, name) for name in _FIELDS}
-    for name, encode in _ENCODE.items():
-        values[name] = encode(values[name])
-    tx.execute(_INSERT, (*values.values(), idempotency_key or None, tx.next("change")))
+    values = [to_column(getattr(job, name)) for name in _FIELDS]
+    tx.execute(_INSERT, (*values, idempotency_key or None, tx.next("change")))
     tx.notify(TOPIC)
 
 

@@ -19,7 +19,7 @@ from aimq.sqlite.writer import Transaction
 
 class SqliteStore:
     """Job records in ``AIMQ_STORE_URL`` = ``sqlite:///…``. Thread-safe; any number of processes on
-    one machine may use the same file, which may also be the embedded broker's.
+    one machine may use the same file, which may also be the one of `SqliteBroker`.
 
     What a method wrote survives the death of every process. New jobs and their outcomes survive a
     loss of power, too; a claim, a renewal, progress or a confirmation may then be undone.

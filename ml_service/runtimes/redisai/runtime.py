@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 ROWS_PER_EXECUTION = 4096
 #: Longest wait for a free connection, in seconds.
 POOL_SECONDS: Final = 10.0
-#: The server deletes a model that no process has restored for this long, in seconds.
+#: The server deletes a model that no process has loaded for this long, in seconds.
 LEASE_SECONDS: Final = 3600
 
 
@@ -59,14 +59,15 @@ class RedisAiRuntime:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def load(self, file: ModelFile) -> RedisAiModel:
-        """Store the model unless the server has it already, and try it on one row.
+        """Store the model unless the server has it, renew its lease, and try it on one row.
 
         Raises:
             ModelRefused: damaged file, or the server cannot load or execute it.
             TransientError: the server cannot be reached, or does not answer in time.
         """
+        self._store(file)
         model = RedisAiModel(self, file)
-        model.restore()
+        model.predict(np.zeros((1, file.features), np.float32))
         return model
 
     def close(self) -> None:
@@ -87,14 +88,10 @@ class RedisAiRuntime:
         with errors_mapped():
             return await self._async_client.execute_command(*arguments)
 
-    def store(self, file: ModelFile) -> None:
-        """Store a model unless the server has it, and renew its lease. Blocks.
+    def _store(self, file: ModelFile) -> None:
+        """Store a model unless the server has it, and renew its lease.
 
         The server answers nobody while it loads a model.
-
-        Raises:
-            ModelRefused: the file is damaged, or the server refuses it.
-            TransientError: the server cannot be reached, or does not answer in time.
         """
         key, tag = model_key(file), model_tag(file)
         with self._store_lock, errors_mapped():
@@ -160,14 +157,6 @@ class RedisAiModel:
                 for part in self._parts(matrix)
             ]
         )
-
-    def restore(self) -> None:
-        """Store the model if the server does not have it, and try it on one row. Blocks."""
-        self._runtime.store(self._file)
-        self.predict(np.zeros((1, self._file.features), np.float32))
-
-    def close(self) -> None:
-        """Leave the model to other processes and to the next start, until its lease ends."""
 
     def _execution(self, matrix: Matrix) -> list[Any]:
         return execution(self._key, matrix, self._timeout_ms)

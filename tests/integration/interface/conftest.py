@@ -18,7 +18,7 @@ import uvicorn
 import websockets
 
 from aimq.files import connect_files
-from aimq.files.keys import result_key
+from aimq.files.keys import new_result_key
 from aimq.jobs.job import Status
 from aimq.jobs.port import Outcome
 from aimq.ml_client.relay import MlRelay
@@ -111,8 +111,12 @@ def settle(store, job_id, status, error=None, **counts):
 
 
 def finish(store, files, job_id, content=b"result"):
-    files.put(result_key(job_id), io.BytesIO(content))
-    settle(store, job_id, "done", rows_total=1, rows_done=1)
+    (claim,) = store.claim([job_id], "test", 30.0)
+    key = new_result_key(claim)
+    files.put(key, io.BytesIO(content))
+    counts = {"rows_total": 1, "rows_done": 1}
+    outcome = Outcome(claim=claim, status=Status.DONE, result_key=key, counts=counts)
+    assert store.settle([outcome]) == [True]
 
 
 class Process:

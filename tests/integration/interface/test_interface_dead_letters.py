@@ -32,7 +32,6 @@ def taken(broker):
 
 async def dead_job(door, broker, store):
     job_id = (await upload(door)).json()["job_id"]
-    await door.context.publisher.close()
     settle(store, job_id, "failed", error=FAILURE.error)
     await asyncio.to_thread(bury, broker)
     return job_id
@@ -116,6 +115,40 @@ async def test_a_letter_deleted_during_its_replay_leaves_no_job_that_waits_for_e
 
     assert store.get(job_id).status == "queued"
     assert await asyncio.to_thread(taken, broker) == [(job_id, 0)]
+
+
+async def test_a_replay_that_the_broker_cannot_take_leaves_the_job_failed(
+    door, broker, store, monkeypatch
+):
+    job_id = await dead_job(door, broker, store)
+    (letter,) = (await door.get("/dead-letters")).json()
+
+    def alarm(*_):
+        raise BrokerUnavailable("A memory alarm blocks publishing.")
+
+    monkeypatch.setattr(broker, "replay", alarm)
+    assert (await door.post(f"/dead-letters/{letter['id']}/replay")).status_code == 503
+    assert (store.get(job_id).status, store.get(job_id).error) == ("failed", FAILURE.error)
+
+    monkeypatch.undo()
+    await door.post(f"/dead-letters/{letter['id']}/replay")
+    assert store.get(job_id).status == "queued"
+    assert await asyncio.to_thread(taken, broker) == [(job_id, 0)]
+
+
+async def test_a_replay_that_fails_leaves_a_job_alone_that_was_not_failed(
+    door, broker, store, monkeypatch
+):
+    job_id = await dead_job(door, broker, store)
+    store.requeue(job_id)
+    (letter,) = (await door.get("/dead-letters")).json()
+
+    def alarm(*_):
+        raise BrokerUnavailable("A memory alarm blocks publishing.")
+
+    monkeypatch.setattr(broker, "replay", alarm)
+    assert (await door.post(f"/dead-letters/{letter['id']}/replay")).status_code == 503
+    assert store.get(job_id).status == "queued"
 
 
 async def test_a_deleted_dead_letter_is_gone_and_its_job_stays_failed(door, broker, store):

@@ -45,7 +45,7 @@ async def test_it_is_accepted_at_once_and_queued(door, broker):
     assert (await door.get(body["result_url"])).json() == {
         "id": id_, "input": 5, "status": "processing", "output": None, "error": None,
     }  # fmt: skip
-    await door.context.recorder.close()
+    await door.context.writer.close()
     subscription = broker.subscribe(FACTORIALS, 1)
     (delivery,) = subscription.receive(timeout=5.0)
     assert decode(delivery.body).job_id == id_
@@ -108,7 +108,7 @@ class TestUpdate:
             "id": id_, "input": 5, "status": "done", "output": "120", "digits": 3, "error": None,
         }  # fmt: skip
 
-    async def test_a_long_result_is_complete_and_lies_in_a_file(self, door, files):
+    async def test_a_long_result_is_complete_and_lies_in_a_file(self, door, store, files):
         text = digits(factorial(25_000))
         id_ = await ask(door, 25_000)
         await update(door, id=id_, output=text)
@@ -116,17 +116,17 @@ class TestUpdate:
         short = (await door.get(f"/factorial/result?id={id_}&preview=true")).json()
         task = (await door.get(f"/results/{id_}")).json()
         assert whole["output"] == text
-        assert list(files.keys("results")) == [f"results/{id_}.txt"]
+        assert list(files.keys("results")) == [store.get(id_).result_key]
         assert short["digits"] == len(text) == 99_094
         assert len(short["output"]) < 80
         assert task["result"] == {"digits": len(text), "preview": short["output"]}
         await door.delete(f"/jobs/{id_}")
         assert list(files.keys("results")) == []
 
-    async def test_a_lost_file_is_said_to_have_expired(self, door, files):
+    async def test_a_lost_file_is_said_to_have_expired(self, door, store, files):
         id_ = await ask(door, 25_000)
         await update(door, id=id_, output="9" * 70_000)
-        files.delete(f"results/{id_}.txt")
+        files.delete(store.get(id_).result_key)
         assert (await door.get(f"/factorial/result?id={id_}")).status_code == 410
 
     async def test_a_reported_failure_is_served(self, door):
@@ -138,8 +138,7 @@ class TestUpdate:
     @pytest.mark.parametrize("end", [Status.DONE, Status.FAILED, Status.CANCELLED])
     async def test_a_late_report_changes_nothing(self, door, store, end):
         id_ = await ask(door)
-        await door.context.recorder.close()
-        await door.context.publisher.close()
+        await door.context.writer.close()
         if end is Status.CANCELLED:
             store.cancel(id_)
         else:
@@ -180,9 +179,24 @@ class TestSynchronousBaseline:
         answer = (await door.get("/factorial/sync?no=20")).json()
         assert answer["output"] == str(math.factorial(20))
 
+    async def test_more_than_may_wait_are_refused_for_now(
+        self, settings, broker, store, files, monkeypatch
+    ):
+        monkeypatch.setattr("interface.sync_factorial._WAITING", 1)
+        one_at_once = settings.model_copy(update={"concurrency": 1})
+        async with serving(one_at_once, broker, store, files) as client:
+            asked = [client.get("/factorial/sync?no=20000") for _ in range(3)]
+            answers = await asyncio.gather(*asked)
+        assert sorted(answer.status_code for answer in answers) == [200, 200, 503]
+        assert all("retry-after" in each.headers for each in answers if each.status_code == 503)
+
+    async def test_another_web_site_cannot_make_a_visitors_browser_ask(self, door):
+        headers = {"Sec-Fetch-Site": "cross-site"}
+        assert (await door.get("/factorial/sync?no=5", headers=headers)).status_code == 403
+
     async def test_the_interface_stays_usable_meanwhile(self, door):
         slow = [asyncio.create_task(door.get("/factorial/sync?no=50000")) for _ in range(6)]
-        while not door.context.baseline._calculators._busy:
+        while not door.context.sync_factorial._processes._busy:
             await asyncio.sleep(0.005)
         assert (await door.get("/health/live")).status_code == 200
         assert not all(task.done() for task in slow)

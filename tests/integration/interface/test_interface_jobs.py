@@ -72,7 +72,7 @@ async def test_a_result_that_is_not_there_yet_says_where_the_job_stands(door, st
 async def test_a_result_whose_file_is_gone_has_expired(door, store, files):
     job_id = await job_id_of(door)
     finish(store, files, job_id)
-    files.delete(result_key(job_id))
+    files.delete(result_key(store.get(job_id)))
 
     assert (await door.get(f"/jobs/{job_id}/result")).status_code == 410
 
@@ -124,13 +124,14 @@ async def test_a_bug_is_answered_without_its_trace(door, store, monkeypatch):
 async def test_jobs_past_their_age_are_deleted_with_their_files(door, store, files, monkeypatch):
     job_id = await job_id_of(door)
     finish(store, files, job_id)
+    keys = (upload_key(job_id), result_key(store.get(job_id)))
     expired = [[job_id], []]
     monkeypatch.setattr(store, "take_expired", lambda lease, limit: expired.pop(0))
 
     await expire(door.context)
 
     assert store.get(job_id) is None
-    for key in (upload_key(job_id), result_key(job_id)):
+    for key in keys:
         assert key not in [*files.keys("uploads"), *files.keys("results")]
 
 

@@ -75,6 +75,11 @@ async def test_a_body_over_the_bound_is_refused_in_one_piece_or_many(door, ml):
     assert [path for path, *_ in ml.asked[before:] if path != "/models"] == []
 
 
+async def test_a_record_has_at_most_16_kib(door, ml):
+    assert (await door.post("/predict", content=b"x" * 16_384)).status_code == 200
+    assert (await door.post("/predict", content=b"x" * 16_385)).status_code == 413
+
+
 async def test_a_body_in_pieces_is_put_together(door, ml):
     async def pieces():
         yield b'{"a":'

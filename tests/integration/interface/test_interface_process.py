@@ -13,6 +13,8 @@ import websockets
 from aimq.jobs.job import Job
 from aimq.messages import Kind
 from tests.integration.interface.conftest import Process, finish, upload
+from tests.integration.interface.stub_ml import PREDICTION
+from tests.servers.redis import RedisServer
 from tests.system import PATIENCE, environment
 
 
@@ -96,6 +98,27 @@ def test_it_starts_with_broker_and_ml_service_away(settings, tmp_path):
         content = {"file": ("cars.xlsx", b"%PDF")}
         assert httpx.post(f"{process.url}/upload", files=content).status_code == 415
         assert process.stop() == 0
+
+
+@pytest.mark.redis
+def test_it_starts_and_predicts_with_the_store_away_and_takes_uploads_once_it_is_there(
+    settings, tmp_path
+):
+    redis = RedisServer()
+    environ = environment(settings.data_dir, tmp_path, AIMQ_ML_URL=settings.ml_url)
+    process = Process({**environ, "AIMQ_STORE_URL": redis.url})
+    try:
+        with httpx.Client(base_url=process.url) as client:
+            assert client.post("/predict", content=b"{}").json() == PREDICTION
+            assert client.get("/factorial?no=5").status_code == 503
+            assert "redis" in client.get("/health/ready").json()["store"].lower()
+            redis.start()
+            while client.get("/factorial?no=5").status_code != 202:
+                continue
+            assert client.get("/health/ready").json()["store"] == "up"
+        assert process.stop() == 0
+    finally:
+        redis.close()
 
 
 def test_a_taken_port_is_one_line_that_says_what_to_set(settings, tmp_path):

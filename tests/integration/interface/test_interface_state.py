@@ -1,24 +1,27 @@
 import asyncio
+import threading
 
 import pytest
 
-from aimq.errors import BrokerUnavailable, StoreUnavailable
+from aimq.errors import BrokerUnavailable, MlUnavailable, StoreUnavailable
 from aimq.settings import SettingsError
 from interface.app import run
-from tests.integration.interface.conftest import serving
+from tests.integration.interface.conftest import serving, upload
 from tests.integration.interface.stub_ml import COLUMNS
 
+RECORD = {"model_group": "A", "model": "Asta", "kilometers": 10_000, "doors": 4}
 
-async def test_readiness_depends_on_store_and_files_alone(
+
+async def test_it_is_ready_for_uploads_while_broker_and_ml_service_are_away(
     settings, broker, store, files, ml, monkeypatch
 ):
-    def away(*_):
+    def gone(*_):
         raise BrokerUnavailable("The queue is away.")
 
-    monkeypatch.setattr(broker, "counts", away)
+    monkeypatch.setattr(broker, "counts", gone)
     ml.stop()
     async with serving(settings, broker, store, files) as client:
-        for step in (client.context.backlog.refresh, client.context.schema.refresh):
+        for step in (client.context.queues.refresh, client.context.schema.refresh):
             with pytest.raises(Exception, match=r"away|reached"):
                 await step()
         answer = await client.get("/health/ready")
@@ -31,16 +34,50 @@ async def test_readiness_depends_on_store_and_files_alone(
     assert 'aimq_dependency_up{dependency="ml_service"} 0.0' in metrics
 
 
-async def test_a_store_that_is_away_makes_it_not_ready(door, store, monkeypatch):
-    def away():
-        raise StoreUnavailable("The store is away.")
+def away(*_):
+    raise StoreUnavailable("The store is away.")
 
+
+async def test_it_is_ready_for_predictions_while_the_store_is_away(door, store, monkeypatch):
+    for call in ("check", "create", "get", "recent"):
+        monkeypatch.setattr(store, call, away)
+    ready = await door.get("/health/ready")
+
+    assert ready.status_code == 200
+    assert ready.json()["store"] == "The store is away."
+    assert ready.json()["ml_service"] == "up"
+    assert (await door.post("/predict", content=b"{}")).status_code == 200
+    for method, path in [
+        ("POST", "/predict/async"), ("GET", "/factorial?no=5"), ("GET", "/jobs"),
+    ]:  # fmt: skip
+        answer = await door.request(method, path, json=RECORD)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert (await upload(door)).status_code == 503
+
+
+async def test_it_is_not_ready_when_neither_predictions_nor_uploads_can_be_served(
+    door, store, ml, monkeypatch
+):
     monkeypatch.setattr(store, "check", away)
+    ml.stop()
+    with pytest.raises(MlUnavailable):
+        await door.context.schema.refresh()
     answer = await door.get("/health/ready")
 
     assert answer.status_code == 503
-    assert answer.json()["problems"] == {"store": "The store is away."}
+    assert answer.json()["store"] == "The store is away."
+    assert "cannot be reached" in answer.json()["ml_service"]
     assert (await door.get("/health/live")).status_code == 200
+
+
+async def test_a_store_that_never_answers_is_told_in_time(door, store, monkeypatch):
+    answering = threading.Event()
+    monkeypatch.setattr(store, "check", answering.wait)
+    monkeypatch.setattr("interface.readiness._SECONDS", 0.01)
+    try:
+        assert "no answer" in (await door.get("/health/ready")).json()["store"]
+    finally:
+        answering.set()
 
 
 async def test_the_schema_for_the_form_narrows_categories_by_group(door):
@@ -86,7 +123,8 @@ async def test_the_record_is_in_the_openapi_document(door):
     document = (await door.get("/openapi.json")).json()
     body = document["paths"]["/predict"]["post"]["requestBody"]
 
-    assert body["content"]["application/json"]["schema"]["required"] == COLUMNS
+    reference = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    assert document["components"]["schemas"][reference]["required"] == COLUMNS
     assert {"/upload", "/jobs/{job_id}/result", "/dead-letters/replay"} <= document["paths"].keys()
 
 

@@ -47,6 +47,7 @@ async def test_a_record_is_accepted_stored_and_queued(door, broker, store):
         "events_url": f"/results/{task['task_id']}/events",
     }
     assert answer.headers["location"] == task["result_url"]
+    await door.context.writer.close()
     (message,) = received(broker)
     assert (message.job_id, message.kind) == (task["task_id"], Kind.PREDICTION)
     assert json.loads(store.get(task["task_id"]).input) == RECORD
@@ -78,13 +79,13 @@ async def test_a_failed_task_says_why(door, store):
         (b"", 400, "JSON"),
         (b"{", 400, "JSON"),
         (b"\xff", 400, "JSON"),
-        (b"[" * 100_000, 400, "JSON"),
+        (b"[" * 10_000, 400, "JSON"),
         (b"[]", 422, "one record"),
         (b"null", 422, "one record"),
         (b"{}", 422, "model_group, model, kilometers, doors"),
         (json.dumps({**RECORD, "doors": 9}).encode(), 422, "doors"),
         (json.dumps({**RECORD, "kilometers": "many"}).encode(), 422, "kilometers"),
-        (b'"' + b"x" * 1_100_000 + b'"', 413, "KiB"),
+        (b'"' + b"x" * 16_384 + b'"', 413, "bytes"),
     ],
 )
 async def test_a_wrong_record_is_refused_at_once(door, broker, body, status, said):
@@ -94,6 +95,12 @@ async def test_a_wrong_record_is_refused_at_once(door, broker, body, status, sai
     assert answer.headers["content-type"] == "application/problem+json"
     assert said.lower() in answer.json()["detail"].lower()
     assert (await door.get("/jobs")).json() == []
+
+
+async def test_fields_that_the_model_does_not_know_are_not_stored(door, store):
+    record = {**RECORD, "note": "x" * 10_000}
+    task = (await door.post("/predict/async", json=record)).json()
+    assert json.loads(store.get(task["task_id"]).input) == RECORD
 
 
 async def test_before_the_schema_is_known_any_object_is_taken(settings, broker, store, files, ml):
@@ -114,7 +121,7 @@ async def test_a_thousand_at_once_are_all_accepted_in_few_calls_of_the_store(doo
     ids = {answer.json()["task_id"] for answer in answers}
     assert (len(ids), sum(sizes)) == (1000, 1000)
     assert len(sizes) < 500
-    await door.context.recorder.close()
+    await door.context.writer.close()
     assert {message.job_id for message in received(broker)} == ids
 
 
@@ -164,7 +171,7 @@ class TestIdempotency:
                                 headers=header)  # fmt: skip
         assert (first.status_code, again.status_code) == (202, 202)
         assert first.json()["task_id"] == again.json()["task_id"]
-        await door.context.recorder.close()
+        await door.context.writer.close()
         assert len(received(broker)) == 1
 
     async def test_at_once_as_well(self, door, broker):

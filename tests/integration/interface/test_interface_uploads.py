@@ -41,7 +41,6 @@ async def test_an_upload_is_stored_recorded_and_queued(door, broker, store, file
     (message,) = await asyncio.to_thread(received, broker)
     assert message.job_id == job_id
     assert message.traceparent == job.traceparent
-    await door.context.publisher.close()
     assert store.get(job_id).published
 
 
@@ -157,7 +156,6 @@ async def test_an_upload_is_accepted_while_the_broker_is_down_and_published_late
 
     monkeypatch.setattr("interface.sweep._SETTLED_SECONDS", 0.0)
     await sweep(door.context)
-    await door.context.publisher.close()
     assert store.get(job_id).published
     assert [message.job_id for message in await asyncio.to_thread(received, broker)] == [job_id]
 
@@ -165,7 +163,7 @@ async def test_an_upload_is_accepted_while_the_broker_is_down_and_published_late
 async def test_a_broker_that_never_confirms_does_not_hold_the_client(door, broker, monkeypatch):
     silent = Future()
     monkeypatch.setattr(broker, "publish", lambda *_: silent)
-    monkeypatch.setattr("interface.publisher.CONFIRM_SECONDS", 0.01)
+    monkeypatch.setattr("interface.job_publisher.CONFIRM_SECONDS", 0.01)
     monkeypatch.setattr(type(door.context.publisher).publish, "__defaults__", (0.01,))
 
     answer = await upload(door)
@@ -204,7 +202,7 @@ async def test_a_queue_past_its_bound_says_how_deep_it_is(settings, broker, stor
         broker.publish(UPLOADS, message).result(10)
     bounded = settings.model_copy(update={"queue_bound": 2})
     async with serving(bounded, broker, store, files) as client:
-        await client.context.backlog.refresh()
+        await client.context.queues.refresh()
         answer = await upload(client)
 
     assert answer.status_code == 503

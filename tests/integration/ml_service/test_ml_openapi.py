@@ -50,8 +50,7 @@ def document(process):
 
 @pytest.fixture(scope="module")
 def example(document):
-    body = document["paths"]["/predict/onnx"]["post"]["requestBody"]["content"]
-    return body["application/json"]["example"]
+    return document["components"]["schemas"]["Record"]["example"]
 
 
 def bodies(example: dict) -> st.SearchStrategy[bytes]:
@@ -114,12 +113,15 @@ def ask_all_sorts(client, method, path, operation, example):
 
 def test_records_are_described_by_the_version_in_service(process, document, example):
     operation = document["paths"]["/predict/onnx"]["post"]
-    record, _ = operation["requestBody"]["content"]["application/json"]["schema"]["oneOf"]
+    content = operation["requestBody"]["content"]["application/json"]
+    one, _ = content["schema"]["oneOf"]
+    assert one == {"$ref": "#/components/schemas/Record"}
+    record = document["components"]["schemas"]["Record"]
     assert record["properties"]["model_group"]["enum"] == ["A", "B", "C"]
     assert len(record["required"]) == 12
     jsonschema.validate(example, record)
     answer = httpx.post(f"{process.url}/predict/onnx", json=example)
     assert answer.status_code == 200
     promised = operation["responses"]["200"]["content"]["application/json"]["schema"]
-    jsonschema.validate(answer.json(), promised)
+    jsonschema.validate(answer.json(), {**promised, "components": document["components"]})
     assert {"400", "413", "415", "422", "429", "503"} <= set(operation["responses"])

@@ -286,3 +286,16 @@ async def test_what_is_served_is_counted(service, record):
     assert 'aimq_ml_requests_total{route="/predict/onnx",status="422"} 1.0' in text
     assert 'aimq_ml_rows_total{endpoint="onnx",runtime="onnxruntime"}' in text
     assert "aimq_ml_request_seconds_bucket" in text
+
+
+async def test_rows_are_counted_however_they_came(service, records):
+    rows = records(5, seed=8)
+    bad = {**rows[0], "doors": -1}
+    await service.post("/predict/onnx", json=rows[0])
+    await service.post("/predict/onnx", json=[*rows[:3], bad])
+    await service.post("/predict/onnx", json=rows * 100)
+    await post_arrow(service, pa.Table.from_pylist(rows))
+    await service.post("/predict/pickle", json=rows[:2])
+    text = (await service.get("/metrics")).text
+    assert 'aimq_ml_rows_total{endpoint="onnx",runtime="onnxruntime"} 509.0' in text
+    assert 'aimq_ml_rows_total{endpoint="pickle",runtime="pickle"} 2.0' in text

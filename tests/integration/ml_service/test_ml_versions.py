@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import weakref
 
 import onnx
 import pytest
@@ -143,6 +144,62 @@ async def test_a_broken_version_is_refused_with_the_reason_and_the_old_stays(
         assert (await service.get("/health/ready")).status_code == 200
 
 
+async def test_a_version_with_a_bad_group_is_refused_and_the_whole_one_stays(
+    serve, settings, models, records
+):
+    rows = records(40, seed=8)
+    async with serve(settings) as service:
+        before = await version_served(service)
+        folder = publish_copy(models, LATER, current=False)
+        (folder / "B.onnx").write_bytes(b"damaged")
+        answer = await service.post("/models/reload", json={"version": LATER})
+        assert answer.status_code == 409
+        assert "B.onnx" in answer.json()["detail"]
+        body = (await service.get("/models")).json()
+        assert body["version"] == before
+        assert "B.onnx" in body["refused"][LATER]
+        answers = (await service.post("/predict/onnx", json=rows)).json()
+        assert [answer.get("model_version") for answer in answers] == [before] * len(rows)
+    assert published.current_version(models, "used_cars") == before
+
+
+async def test_a_version_with_a_bad_group_that_is_published_is_not_switched_to(
+    serve, settings, models
+):
+    async with serve(settings) as service:
+        before = await version_served(service)
+        folder = publish_copy(models, LATER, current=False)
+        (folder / "B.onnx").write_bytes(b"damaged")
+        (models / "used_cars" / published.CURRENT).write_text(LATER)
+        async with asyncio.timeout(30):
+            while LATER not in (await service.get("/models")).json()["refused"]:
+                await asyncio.sleep(0.01)
+        assert await version_served(service) == before
+
+
+@pytest.mark.parametrize("damaged", ["B.onnx", "schema.toml"])
+async def test_at_the_start_an_older_whole_version_is_preferred_to_a_damaged_one(
+    serve, settings, models, damaged
+):
+    before = version_folder(models).name
+    folder = publish_copy(models, LATER)
+    (folder / damaged).write_bytes(b"damaged")
+    async with serve(settings) as service:
+        body = (await service.get("/models")).json()
+        assert body["version"] == before
+        assert damaged in body["refused"][LATER]
+
+
+async def test_a_version_with_a_bad_group_gives_way_to_the_next_one(serve, settings, models):
+    (version_folder(models) / "B.onnx").unlink()
+    async with serve(settings) as service:
+        folder = publish_copy(models, LATER)
+        await until_served(service, LATER)
+        groups = (await service.get("/models")).json()["groups"]
+        assert [groups[group]["served"] for group in "ABC"] == [True, False, True]
+        assert not (folder / "B.onnx").exists()
+
+
 async def test_a_roll_back_is_remembered(serve, settings, models):
     old = version_folder(models).name
     publish_copy(models, LATER)
@@ -212,9 +269,20 @@ async def test_no_request_fails_or_mixes_versions_while_versions_change_under_lo
             await asyncio.sleep(0.02)
         stop.set()
         await asyncio.gather(*clients)
-        await asyncio.gather(*service.app.catalogue._drained)
     assert {len(versions) for versions in seen} == {1}
     assert {versions[0] for versions in seen} == {old, LATER}
+
+
+async def test_a_version_that_is_no_longer_served_leaves_the_memory(
+    serve, settings, models, record
+):
+    async with serve(settings) as service:
+        model = service.app.catalogue.current.model("onnx", "A").model
+        old = weakref.ref(model)
+        del model
+        publish_copy(models, LATER)
+        await until_served(service, LATER)
+        assert old() is None
 
 
 async def test_a_version_that_is_deleted_while_it_is_served_goes_on_answering(

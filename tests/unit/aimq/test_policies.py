@@ -2,7 +2,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aimq.backoff import RetryPolicy
-from aimq.broker.topology import retry_steps
 from aimq.restart_backoff import RestartBackoff
 
 seconds = st.floats(0.01, 1000)
@@ -36,15 +35,6 @@ def test_a_longer_retry_after_wins_up_to_the_maximum(policy, attempts, asked):
 @given(policies, st.integers(0, 100))
 def test_attempts_are_exhausted_at_the_maximum(policy, attempts):
     assert policy.exhausted(attempts) == (attempts >= policy.max_attempts)
-
-
-@given(seconds, st.floats(1, 10_000))
-def test_retry_queues_cover_every_delay_in_growing_steps(base, factor):
-    steps = retry_steps("q", base, base * factor)
-    delays = [step.delay_seconds for step in steps]
-    assert delays == sorted(delays)
-    assert delays[-1] == base * factor
-    assert len({step.queue for step in steps}) == len(steps)
 
 
 @given(st.lists(st.floats(0, 59), max_size=80))

@@ -1,6 +1,7 @@
 """The client of the ML service, against a real HTTP server with real faults."""
 
 import threading
+from contextlib import closing
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ def ml():
 @pytest.fixture
 def client(ml):
     settings = load_settings(ml_url=ml.url, internal_token="s3cret", ml_timeout_seconds=5)
-    with MlClient(settings) as client:
+    with closing(MlClient(settings)) as client:
         yield client
 
 
@@ -54,9 +55,8 @@ def test_records_come_back_in_order(client):
     assert [a["predicted_price"] for a in answers] == prices(pd.DataFrame(records)).tolist()
 
 
-def test_the_schema_is_the_services_and_asked_for_once(ml, client):
+def test_the_schema_is_the_services(ml, client):
     assert client.schema() == ml.schema
-    assert client.schema() is client.schema()
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_no_answer_in_time_is_said(ml):
     release = threading.Event()
     ml.faults.append(Fault(before=lambda: release.wait(10)))
     settings = load_settings(ml_url=ml.url, ml_timeout_seconds=0.1)
-    with MlClient(settings) as client, pytest.raises(errors.TimedOut, match=r"0\.1 s"):
+    with closing(MlClient(settings)) as client, pytest.raises(errors.TimedOut, match=r"0\.1 s"):
         client.predict_table(ARROW_TABLE)
     release.set()
 
@@ -136,7 +136,10 @@ def test_no_answer_in_time_is_said(ml):
 def test_nobody_there_is_said_with_the_address():
     [port] = free_ports(1)
     settings = load_settings(ml_url=f"http://127.0.0.1:{port}")
-    with MlClient(settings) as client, pytest.raises(errors.MlUnavailable, match=str(port)):
+    with (
+        closing(MlClient(settings)) as client,
+        pytest.raises(errors.MlUnavailable, match=str(port)),
+    ):
         client.check()
 
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aimq.errors import MlUnavailable, WorkbookError
-from aimq.ml_client.blocking import Scored
+from aimq.ml_client.blocking import ScoredTable
 from aimq.schema import load_schema
-from aimq.workbook import Sheet
+from aimq.workbook.sheet import Sheet
 from batch_processor.scoring import MAX_ERROR, Progress, score
 from etl.generate import generate
 from tests.ml_stand_in import SCHEMA_FILE, prices
@@ -31,7 +31,7 @@ class Arithmetic:
         version = self._versions.pop(0) if self._versions else "v1"
         wrong = errors != np.array(None)
         predictions = np.where(wrong, np.nan, prices(frame))
-        return Scored(predictions, errors, np.where(wrong, None, version))
+        return ScoredTable(predictions, errors, np.where(wrong, None, version))
 
 
 def valid_rows(count):
@@ -112,11 +112,10 @@ def test_columns_are_matched_without_regard_to_case_space_and_order():
     assert scored.sheet.frame[3].tolist() == ["=1+1"] * 6
 
 
-def test_missing_columns_are_named_and_so_are_those_found():
+def test_missing_columns_are_named():
     with pytest.raises(WorkbookError) as caught:
         run(valid_rows(3).drop(columns=["doors", "color"]))
     assert "color, doors" in caught.value.detail or "doors, color" in caught.value.detail
-    assert "'kilometers'" in caught.value.detail
     assert {error["field"] for error in caught.value.errors} == {"doors", "color"}
 
 

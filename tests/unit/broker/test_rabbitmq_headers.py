@@ -5,13 +5,14 @@ import pytest
 from hypothesis import given
 from pika import BasicProperties
 
+from aimq.broker.failure_history import decode_history
 from aimq.broker.port import Failure
 from aimq.broker.rabbitmq.headers import (
-    Trail,
+    FailureHistory,
     dead_properties,
     properties_of,
     read_dead_letter,
-    read_trail,
+    read_history,
     replay_properties,
 )
 
@@ -33,25 +34,27 @@ def wire(properties):
     unprocessable=st.booleans(),
     first=st.none() | st.datetimes(timezones=st.just(UTC)),
 )
-def test_a_trail_survives_the_wire(attempts, error, unprocessable, first):
-    trail = Trail(
+def test_a_failure_history_survives_the_wire(attempts, error, unprocessable, first):
+    history = FailureHistory(
         attempts=attempts,
-        failure=Failure(error=error, error_type="X", unprocessable=unprocessable),
+        error=error,
+        error_type="X",
+        unprocessable=unprocessable,
         first_failed_at=first,
-        history=({"error": "before", "attempts": 3},),
+        history='[{"error": "before", "attempts": 3}]',
     )
-    assert read_trail(wire(properties_of("id", trail))) == trail
+    assert read_history(wire(properties_of("id", history))) == history
 
 
 def test_a_fresh_message_has_no_headers():
     assert properties_of("id").headers is None
-    assert read_trail(wire(properties_of("id"))) == Trail()
+    assert read_history(wire(properties_of("id"))) == FailureHistory()
 
 
 def test_each_failure_counts_one_and_keeps_the_first_time():
     later = NOW + timedelta(seconds=5)
-    trail = Trail().failed(FAILURE, NOW).failed(FAILURE, later)
-    assert (trail.attempts, trail.first_failed_at, trail.last_failed_at) == (2, NOW, later)
+    history = FailureHistory().failed(FAILURE, NOW).failed(FAILURE, later)
+    assert (history.attempts, history.first_failed_at, history.last_failed_at) == (2, NOW, later)
 
 
 @given(
@@ -65,30 +68,30 @@ def test_each_failure_counts_one_and_keeps_the_first_time():
 )  # fmt: skip
 def test_any_headers_can_be_read(headers):
     properties = BasicProperties(headers=headers)
-    assert read_trail(properties).attempts >= 0
+    assert read_history(properties).attempts >= 0
     assert read_dead_letter("q", properties, b"x").id
 
 
-@pytest.mark.parametrize("letter", ["a", "é", "✓", "\U0001f600", '"', "\ud800"])
+@pytest.mark.parametrize("letter", ["a", "é", "✓", "\U0001f600", '"', "\x00", "\ud800"])
 def test_the_longest_headers_fit_one_frame(letter):
     failure = Failure(error=letter * 10**6, error_type=letter * 10**6, traceback=letter * 10**6)
-    properties = dead_properties("i" * 255, Trail().failed(failure, NOW))
+    properties = dead_properties("i" * 255, FailureHistory().failed(failure, NOW))
     for _ in range(20):  # each round adds to the history
         replayed = replay_properties(read_dead_letter("q", wire(properties), b""))
-        properties = dead_properties("i" * 255, read_trail(replayed).failed(failure, NOW))
+        properties = dead_properties("i" * 255, read_history(replayed).failed(failure, NOW))
 
     assert len(b"".join(properties.encode())) < FRAME_BYTES
-    assert read_trail(wire(properties)).history
+    assert read_history(wire(properties)).history
 
 
 def test_a_replay_starts_over_with_its_history():
-    properties = dead_properties("id", Trail().failed(FAILURE, NOW))
+    properties = dead_properties("id", FailureHistory().failed(FAILURE, NOW))
     letter = read_dead_letter("q", wire(properties), b"{}")
 
-    trail = read_trail(wire(replay_properties(letter)))
+    history = read_history(wire(replay_properties(letter)))
 
-    assert (trail.attempts, trail.failure, trail.first_failed_at) == (0, None, None)
-    assert [entry["error"] for entry in trail.history] == ["no answer"]
+    assert (history.attempts, history.failure, history.first_failed_at) == (0, None, None)
+    assert [entry["error"] for entry in decode_history(history.history)] == ["no answer"]
 
 
 def test_what_the_server_gave_up_gets_a_stable_id_and_a_reason():

@@ -7,6 +7,7 @@ import pytest
 
 from aimq.errors import BrokerUnavailable, InternalError, StoreUnavailable
 from aimq.sqlite.database import Database
+from aimq.sqlite.migrations import APPLICATION_ID, MIGRATIONS, version_of
 
 PATIENCE = 20
 
@@ -153,3 +154,22 @@ def test_a_closed_database_takes_no_write(database):
     with pytest.raises(BrokerUnavailable, match="was closed"):
         database.submit(draw).result(PATIENCE)
     assert database.submit(draw, on_outage=-1).result(PATIENCE) == -1
+
+
+def test_a_file_of_the_first_layout_is_brought_to_the_newest_and_keeps_its_rows(tmp_path):
+    with sqlite3.connect(tmp_path / "file.db") as old:
+        old.executescript(MIGRATIONS[0])
+        old.execute(
+            "INSERT INTO message (queue, position, message_id, body) VALUES ('q', 1, 'm', '')"
+        )
+        old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        old.execute("PRAGMA user_version = 1")
+    old.close()
+
+    database = connect(tmp_path)
+
+    with database.reading() as connection:
+        assert version_of(connection, "") == len(MIGRATIONS)
+        assert [row["message_id"] for row in connection.execute("SELECT * FROM message")] == ["m"]
+        assert connection.execute("SELECT count(*) FROM tombstone").fetchone()[0] == 0
+    database.close()

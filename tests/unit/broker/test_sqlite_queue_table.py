@@ -3,7 +3,7 @@
 import pytest
 
 from aimq.broker.port import Failure
-from aimq.broker.sqlite import queue_table
+from aimq.broker.sqlite import dead_letters, queue_table
 from aimq.errors import BrokerUnavailable
 from aimq.sqlite.database import Database
 
@@ -75,16 +75,16 @@ def test_a_delivery_is_void_once_the_message_is_delivered_anew(database, put, ta
     voided = database.write(lambda tx: queue_table.extend(tx, [stale.tag, fresh.tag], 9))
     assert voided == [stale.tag]
     assert not database.write(lambda tx: queue_table.ack(tx, stale.tag))
-    assert not database.write(lambda tx: queue_table.retry(tx, "q", stale.tag, 9, failure, 1))
+    assert not database.write(lambda tx: queue_table.retry(tx, stale.tag, 9, failure, 1))
     assert not database.write(lambda tx: queue_table.dead_letter(tx, stale.tag, failure, 1))
-    assert not database.write(lambda tx: queue_table.requeue(tx, "q", stale.tag, lost=False))
+    assert not database.write(lambda tx: queue_table.requeue(tx, stale.tag))
     assert database.write(lambda tx: queue_table.ack(tx, fresh.tag))
 
 
 def test_delayed_messages_come_by_when_they_are_due_after_those_already_ready(database, put, take):
     put("a", "b", "c")
     for delivery, due_at in zip(take(now=0), (30, 20, 500), strict=True):
-        database.write(lambda tx, d=delivery, at=due_at: queue_table.defer(tx, "q", d.tag, at))
+        database.write(lambda tx, d=delivery, at=due_at: queue_table.defer(tx, d.tag, at))
     put("d")
 
     assert names(take(now=19)) == ["d"]
@@ -95,7 +95,7 @@ def test_a_message_put_back_keeps_its_place(database, put, take):
     put("a", "b", "c")
     first, second = take(now=0, limit=2)
     for delivery in (second, first):
-        database.write(lambda tx, d=delivery: queue_table.requeue(tx, "q", d.tag, lost=False))
+        database.write(lambda tx, d=delivery: queue_table.requeue(tx, d.tag))
 
     again = take(now=1)
 
@@ -106,20 +106,23 @@ def test_a_message_put_back_keeps_its_place(database, put, take):
 def test_what_is_due_counts_as_ready(database, put, take):
     put("held", "delayed", "ready")
     _held, delayed = take(now=0, limit=2)
-    database.write(lambda tx: queue_table.defer(tx, "q", delayed.tag, 50))
+    database.write(lambda tx: queue_table.defer(tx, delayed.tag, 50))
 
     assert counts(database, now=0) == (1, 1, 1, 0)
     assert counts(database, now=50) == (2, 1, 0, 0)
     assert counts(database, now=LEASE) == (3, 0, 0, 0)
 
 
-def test_the_outlook_tells_when_something_will_be_ready(database, put, take):
+def test_the_queue_says_when_something_will_be_ready(database, put, take):
+    def next_ready():
+        with database.reading() as connection:
+            return queue_table.next_ready(connection, "q")
+
+    assert next_ready() is None
     put("only")
-    with database.reading() as connection:
-        assert queue_table.outlook(connection, "q") == (True, None)
+    assert next_ready() == 0
     take(now=7)
-    with database.reading() as connection:
-        assert queue_table.outlook(connection, "q") == (False, 7 + LEASE)
+    assert next_ready() == 7 + LEASE
 
 
 def test_a_message_whose_every_consumer_dies_is_given_up_at_last(database, put, take, monkeypatch):
@@ -138,8 +141,35 @@ def test_a_retry_forgives_earlier_deaths(database, put, take, monkeypatch):
     put("only")
     take(now=0)
     (delivery,) = take(now=LEASE)
-    database.write(lambda tx: queue_table.defer(tx, "q", delivery.tag, LEASE))
+    database.write(lambda tx: queue_table.defer(tx, delivery.tag, LEASE))
 
     (delivery,) = take(now=LEASE)
 
     assert not delivery.redelivered
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda tx: queue_table.take(tx, "q", 10, now=500, lease_until=600),
+        lambda tx: queue_table.next_ready(tx, "q"),
+        lambda tx: queue_table.counts(tx, "q", now=500),
+        lambda tx: dead_letters.oldest(tx, "q", limit=10),
+        lambda tx: queue_table.ack(tx, (1, 1)),
+    ],
+)
+def test_no_step_reads_the_whole_table(database, put, take, step):
+    put("held", "ready")
+    take(now=0, limit=1)
+
+    def plans(tx):
+        connection, statements = tx.execute.__self__, []
+        connection.set_trace_callback(statements.append)
+        step(tx)
+        connection.set_trace_callback(None)
+        return [row["detail"] for s in statements for row in tx.execute(f"EXPLAIN QUERY PLAN {s}")]
+
+    details = database.write(plans)
+
+    assert any("message" in detail for detail in details)
+    assert [detail for detail in details if detail.startswith("SCAN message")] == []

@@ -3,8 +3,8 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-import fastexcel
 import openpyxl
+import pandas as pd
 import pytest
 
 from aimq.schema import load_schema, match_columns, read_columns
@@ -15,7 +15,7 @@ SCHEMA = load_schema(SCHEMAS / "used_cars.toml")
 
 
 def read(path: Path):
-    frame = fastexcel.read_excel(path).load_sheet(0).to_pandas()
+    frame = pd.read_excel(path, engine="calamine", keep_default_na=False, na_values=[""])
     found, missing = match_columns(SCHEMA, list(frame.columns))
     assert missing == []
     named = frame.iloc[:, list(found.values())].set_axis(list(found), axis=1)

@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from aimq.errors import NotFound, StoreUnavailable
+from aimq.http.threads import ThreadPool
 from aimq.jobs.job import Job, Status
 from aimq.messages import Kind
 from interface.event_stream import EventStream
-from interface.events import JobEvents, Mailbox, State
+from interface.job_events import JobEvents, Mailbox
 from interface.metrics import Metrics
-from interface.threads import Threads
 
 
 class WatchedStore:
@@ -48,13 +48,13 @@ def task(status=Status.PROCESSING, result=b""):
     return Job(job_id="a" * 32, kind=Kind.PREDICTION, status=status, result=result)
 
 
-def rows(state):
-    return state.job.rows_done
+def rows(job):
+    return job.rows_done
 
 
 @pytest.fixture
 def threads():
-    threads = Threads(1, "test")
+    threads = ThreadPool(1, "test")
     yield threads
     threads.close()
 
@@ -62,7 +62,7 @@ def threads():
 async def test_a_slow_reader_finds_the_latest_state_only():
     mailbox = Mailbox()
     for done in range(100):
-        mailbox.put(State(job(done=done)))
+        mailbox.put(job(done=done))
 
     assert rows(await mailbox.take()) == 99
     assert not mailbox._arrived.is_set()
@@ -70,8 +70,8 @@ async def test_a_slow_reader_finds_the_latest_state_only():
 
 async def test_nothing_replaces_a_final_state():
     mailbox = Mailbox()
-    mailbox.put(State(job(Status.DONE, done=7)))
-    mailbox.put(State(job(done=3)))
+    mailbox.put(job(Status.DONE, done=7))
+    mailbox.put(job(done=3))
 
     assert (await mailbox.take()).final
 
@@ -132,7 +132,7 @@ async def test_a_result_is_looked_up_once_however_many_watch(threads):
         store.change(task(Status.DONE))
         seen = await asyncio.gather(first.take(), second.take())
 
-    assert [state.job.result for state in seen] == [b"7", b"7"]
+    assert [job.result for job in seen] == [b"7", b"7"]
     assert store.looked_up == 1
 
 
@@ -142,7 +142,7 @@ async def test_watchers_learn_of_the_end_also_when_the_result_cannot_be_looked_u
     events.start()
     with events.watch("a" * 32) as mailbox:
         store.change(task(Status.DONE))
-        assert (await mailbox.take()).job.status is Status.DONE
+        assert (await mailbox.take()).status is Status.DONE
 
 
 class Reader:

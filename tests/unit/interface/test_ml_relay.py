@@ -7,7 +7,6 @@ from aimq.errors import MlUnavailable, Overloaded, SettingsError, TimedOut
 from aimq.ml_client import connection as connection_module
 from aimq.ml_client import relay as relay_module
 from aimq.ml_client.relay import MlRelay
-from aimq.ml_client.slots import Slots
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nX-Served-By: onnxruntime\r\n\r\nhi"
 
@@ -79,8 +78,7 @@ async def test_bytes_go_and_come_as_they_are_over_one_kept_connection():
     assert seen[0][1].endswith(b"\r\n\r\n{}")
     assert answers[0].status == 200
     assert answers[0].body == b"hi"
-    assert answers[0].header(b"x-served-by") == b"onnxruntime"
-    assert answers[0].header(b"retry-after") is None
+    assert (b"x-served-by", b"onnxruntime") in answers[0].headers
 
 
 async def test_an_error_answer_is_an_answer():
@@ -88,7 +86,8 @@ async def test_an_error_answer_is_an_answer():
     async with serving(always(busy)) as relay:
         answer = await relay.post(b"/", b"")
 
-    assert (answer.status, answer.header(b"retry-after"), answer.body) == (429, b"7", b"")
+    assert (answer.status, answer.body) == (429, b"")
+    assert (b"retry-after", b"7") in answer.headers
 
 
 async def test_a_chunked_answer_is_put_together():
@@ -271,90 +270,9 @@ async def test_too_many_that_wait_are_refused(monkeypatch):
         outcomes = await asyncio.gather(
             *(relay.post(b"/", b"") for _ in range(4)), return_exceptions=True
         )
-    assert [type(outcome) for outcome in outcomes[:3]] == [connection_module.Answer] * 3
+    assert [type(outcome) for outcome in outcomes[:3]] == [connection_module.MlAnswer] * 3
     assert isinstance(outcomes[3], Overloaded)
     assert outcomes[3].retry_after
-
-
-async def test_a_slot_that_a_cancelled_waiter_was_just_given_goes_to_the_next():
-    slots = Slots(1, 5)
-    await slots.take()
-    waiters = [asyncio.create_task(slots.take()) for _ in range(2)]
-    await asyncio.sleep(0)
-    slots.give()
-    waiters[0].cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiters[0]
-    await asyncio.wait_for(waiters[1], 5)
-    assert not slots.take_now()
-    slots.give()
-    assert slots.take_now()
-
-
-def outcome_of(relay, body=b""):
-    """Begin a request without waiting; return the future of its outcome, or None."""
-    outcome = asyncio.get_running_loop().create_future()
-    begun = relay.post_soon(b"/", body, (), outcome.set_result)
-    return outcome if begun else None
-
-
-async def test_a_request_begins_at_once_where_a_connection_is_free_and_only_there():
-    async with serving(always(OK)) as relay:
-        assert outcome_of(relay) is None
-        await relay.post(b"/", b"")
-        outcome = outcome_of(relay)
-        assert outcome_of(relay) is None
-        assert (await outcome).body == b"hi"
-        assert (await outcome_of(relay)).body == b"hi"
-
-
-async def test_what_begins_at_once_counts_among_the_connections():
-    numbers, release = set(), asyncio.Event()
-
-    async def handler(number, reader, writer):
-        numbers.add(number)
-        while request := await read_request(reader):
-            if request.endswith(b"wait"):
-                await release.wait()
-            writer.write(OK)
-
-    async with serving(handler) as relay:
-        await asyncio.gather(*(relay.post(b"/", b"") for _ in range(2)))
-        held = [outcome_of(relay, b"wait") for _ in range(2)]
-        assert None not in held
-        others = [asyncio.create_task(relay.post(b"/", b"")) for _ in range(5)]
-        await asyncio.sleep(0)
-        assert outcome_of(relay) is None
-        release.set()
-        assert all(answer.body == b"hi" for answer in await asyncio.gather(*held, *others))
-    assert numbers == {1, 2}
-
-
-async def test_a_stale_connection_is_replaced_for_what_began_at_once_too():
-    async def handler(number, reader, writer):
-        await read_request(reader)
-        writer.write(OK)
-        await read_request(reader)
-        if number > 1:
-            writer.write(OK)
-
-    async with serving(handler) as relay:
-        await relay.post(b"/", b"")
-        assert (await outcome_of(relay)).body == b"hi"
-        assert (await relay.post(b"/", b"")).body == b"hi"
-
-
-async def test_an_answer_cut_in_the_middle_is_an_error_for_what_began_at_once_too():
-    async def handler(number, reader, writer):
-        await read_request(reader)
-        writer.write(OK)
-        await read_request(reader)
-        writer.write(OK[:-1])
-
-    async with serving(handler) as relay:
-        await relay.post(b"/", b"")
-        assert isinstance(await outcome_of(relay), MlUnavailable)
-        assert outcome_of(relay) is None
 
 
 async def test_a_server_that_answers_twice_is_not_asked_again_over_that_connection():

@@ -32,6 +32,7 @@ JOBS = st.builds(
     published=st.booleans(),
     traceparent=TEXT,
     callback_url=TEXT,
+    result_key=TEXT,
 )
 
 

@@ -1,4 +1,4 @@
-"""What the gate sees of a turn of the event loop: all that those who come next have to wait for."""
+"""Requests in flight are bounded; what arrives together is counted, or refused, before any work."""
 
 from __future__ import annotations
 
@@ -7,108 +7,81 @@ import asyncio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from aimq.errors import Overloaded
-from aimq.settings import Settings
-from ml_service.access import Access
-from ml_service.admission import Gate
-from ml_service.client_rates import ClientRates
-from ml_service.limits import Aimd
-from tests.clock import Clock
+from aimq.errors import Overloaded, RateLimited
+from aimq.http.credentials import Caller
+from ml_service.admission import Admission
+from ml_service.aimd import Aimd, Limits
+from ml_service.rate_limit import RateLimit
 
-WORK = 0.004
-TARGET = 0.02
+LIMIT = 4
 
 
 @pytest.fixture
-def clock():
-    return Clock()
+def rate():
+    return RateLimit("10/hour")
 
 
 @pytest.fixture
-def gate(clock):
-    rates = ClientRates("1000000/second", "memory://", None)
-    return Gate(Access(Settings()), rates, Aimd(target=TARGET), CollectorRegistry(), clock)
+def admission(rate):
+    limits = Limits(in_flight=LIMIT, share=1.0)
+    policy = Aimd(lag=0.01, start=limits, least=Limits(in_flight=1, share=0.1))
+    return Admission(rate, policy, CollectorRegistry())
 
 
-def request():
-    return {"type": "http", "headers": [], "client": ("127.0.0.1", 1)}
+def request(caller=None):
+    return {"type": "http", "headers": [], "client": ("10.0.0.1", 1), "aimq.caller": caller}
 
 
-async def work(gate, clock, scope, awaited=None):
-    entered = gate.enter(scope)
-    if awaited is not None:
-        await awaited
-    clock.now += WORK
-    gate.leave(scope, entered, quick=False)
+async def test_what_arrives_together_is_counted_before_any_of_it_is_worked_on(admission):
+    worked_on = []
+
+    async def one():
+        async with admission:
+            worked_on.append(admission.in_flight)
+
+    answers = await asyncio.gather(*[one() for _ in range(2 * LIMIT)], return_exceptions=True)
+    assert sorted(worked_on, reverse=True) == list(range(LIMIT, 0, -1))
+    assert sum(isinstance(answer, Overloaded) for answer in answers) == LIMIT
+    assert admission.in_flight == 0
 
 
-async def turns(count=4):
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-async def test_the_work_of_tasks_that_a_turn_started_is_part_of_it(gate, clock):
-    scopes = [request() for _ in range(10)]
-    for scope in scopes:
-        gate.enter_early(scope)
-    tasks = [asyncio.create_task(work(gate, clock, scope)) for scope in scopes]
-    await asyncio.gather(*tasks)
-    await turns()
-    gate.look()
-    assert gate.health.lag == pytest.approx(10 * WORK)
-    assert gate.limits.concurrency < Aimd(target=TARGET).start().concurrency
-
-
-async def test_what_is_answered_where_it_is_parsed_ends_its_turn_there(gate, clock):
+async def test_a_full_service_refuses_before_the_body_is_read_and_counts_nothing(admission, rate):
+    async with admission, admission, admission, admission:
+        with pytest.raises(Overloaded) as refusal:
+            admission.check(request())
+        assert admission.headers(refusal.value)["RateLimit-Limit"] == "10"
     for _ in range(10):
-        scope = request()
-        gate.enter_early(scope)
-        entered = gate.enter(scope)
-        clock.now += WORK
-        gate.leave(scope, entered, at_once=True)
-    asyncio.get_running_loop().call_soon(setattr, clock, "now", clock.now + 10 * WORK)
-    await turns()
-    gate.look()
-    assert gate.health.lag == pytest.approx(10 * WORK)
-    assert gate.health.waiting == 10
+        admission.check(request())
+    with pytest.raises(RateLimited):
+        admission.check(request())
+    admission.check(request(Caller.INTERNAL))
 
 
-async def test_waiting_for_another_service_is_no_lag(gate, clock):
-    answer = asyncio.get_running_loop().create_future()
-    scope = request()
-    gate.enter_early(scope)
-    task = asyncio.create_task(work(gate, clock, scope, answer))
-    await turns()
-    clock.now += 5.0
-    answer.set_result(None)
-    await task
-    await turns()
-    gate.look()
-    assert gate.health.lag == 0
+async def test_what_waits_for_a_thread_is_not_in_flight(admission):
+    async with admission:
+        with admission.aside():
+            assert admission.in_flight == 0
+        assert admission.in_flight == 1
 
 
-async def test_no_more_are_let_in_than_the_bound_until_the_turn_ends(gate, clock):
-    for _ in range(gate.limits.concurrency):
-        scope = request()
-        gate.enter_early(scope)
-        gate.leave(scope, gate.enter(scope), at_once=True)
-    with pytest.raises(Overloaded):
-        gate.enter_early(request())
-    await turns()
-    gate.enter_early(request())
+async def test_a_request_that_is_cancelled_while_it_is_let_in_no_longer_counts(admission):
+    async def one():
+        async with admission:
+            pass
+
+    task = asyncio.create_task(one())
+    await asyncio.sleep(0)
+    assert admission.in_flight == 1
+    task.cancel()
+    await asyncio.wait([task])
+    assert admission.in_flight == 0
 
 
-async def test_slow_turns_bring_the_bound_down_to_what_the_target_allows(gate, clock):
-    for _ in range(60):
-        tasks = []
-        for _ in range(200):
-            scope = request()
-            try:
-                gate.enter_early(scope)
-            except Overloaded:
-                break
-            tasks.append(asyncio.create_task(work(gate, clock, scope)))
-        await asyncio.gather(*tasks)
-        await turns()
-        gate.look()
-    assert gate.limits.concurrency <= max(8, 2 * TARGET / WORK)
+async def test_the_limits_follow_the_lag_and_what_was_in_flight(admission, rate):
+    async with admission, admission:
+        pass
+    admission.adjust(lag=1.0)
+    assert admission.limits.in_flight == 3
+    assert rate.amount < 10
+    admission.adjust(lag=1.0)  # nothing was in flight since
+    assert admission.limits.in_flight == 4

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,16 @@ ROW = np.zeros((1, 2), np.float32)
 FILE = ModelFile(
     name="cars", group="A", version="v1", path=Path("A.onnx"), sha256="0" * 64, features=2
 )
+OTHER_FILE = replace(FILE, group="B")
 
 
 class Primary:
-    """Raises `fault` in every call while it is set; loses its models when told to."""
+    """Raises `fault` in every call while it is set; loses its models when told to.
+
+    Attributes:
+        loads: files that were offered to it, each counted until it has been taken once.
+        restored: how often a file that it had taken was loaded again.
+    """
 
     name = "there"
 
@@ -41,6 +48,7 @@ class Primary:
         self.predictions = 0
         self.restored = 0
         self.loads = 0
+        self.taken: set[ModelFile] = set()
         self.probed = threading.Event()
         self.closed = 0
 
@@ -48,12 +56,14 @@ class Primary:
         if self.fault is not None:
             raise self.fault
 
-    def load(self, model):
-        self.loads += 1
+    def load(self, file):
+        self.loads += file not in self.taken
         self.probed.set()
         self.obey()
         if self.refuses:
             raise ModelRefused("no such opset")
+        self.restored += file in self.taken
+        self.taken.add(file)
         self.present = True
         return PrimaryModel(self)
 
@@ -77,17 +87,6 @@ class PrimaryModel:
     async def predict_async(self, matrix):
         return self.predict(matrix)
 
-    def restore(self):
-        self._runtime.probed.set()
-        self._runtime.obey()
-        if self._runtime.refuses:
-            raise ModelRefused("the file is gone")
-        self._runtime.restored += 1
-        self._runtime.present = True
-
-    def close(self):
-        self._runtime.closed += 1
-
 
 class Secondary:
     name = "here"
@@ -97,7 +96,7 @@ class Secondary:
         self.closed = 0
         self.threads: list[str] = []
 
-    def load(self, model):
+    def load(self, file):
         return self
 
     def predict(self, matrix):
@@ -208,7 +207,7 @@ def test_a_primary_away_at_the_start_gets_its_models_later(start, primary):
 def test_a_model_loaded_while_the_primary_is_away_gets_there_too(start, primary):
     runtime = start()
     primary.fault = MlUnavailable("away")
-    models = [runtime.load(FILE), runtime.load(FILE)]
+    models = [runtime.load(FILE), runtime.load(OTHER_FILE)]
     primary.fault = None
     for model in models:
         eventually(lambda model=model: model.predict(ROW).served_by == "there")
@@ -220,7 +219,7 @@ def test_a_model_the_primary_refuses_is_served_here_and_the_others_there(start, 
         primary.refuses = True
         refused = runtime.load(FILE)
         primary.refuses = False
-        other = runtime.load(FILE)
+        other = runtime.load(OTHER_FILE)
     assert refused.predict(ROW).served_by == "here"
     assert other.predict(ROW).served_by == "there"
     assert "no such opset" in caplog.text
@@ -230,20 +229,22 @@ def test_a_model_the_primary_refuses_is_served_here_and_the_others_there(start, 
 def test_a_refused_model_is_not_offered_again(start, primary):
     runtime = start()
     primary.refuses = True
-    runtime.load(FILE)
+    refused = runtime.load(FILE)
     primary.refuses = False
-    other = runtime.load(FILE)
+    other = runtime.load(OTHER_FILE)
     primary.present = False
     other.predict(ROW)
     eventually(lambda: other.predict(ROW).served_by == "there")
     assert primary.loads == 2
+    assert refused.predict(ROW).served_by == "here"
 
 
 def test_a_loss_is_noticed_without_any_request(start, primary):
-    start(check_seconds=0.01).load(FILE)
+    kept = start(check_seconds=0.01).load(FILE)
     primary.restored = 0
     primary.present = False
     eventually(lambda: primary.restored >= 1 and primary.present)
+    del kept
 
 
 def test_a_primary_that_fails_while_idle_is_noticed_and_recovers(start, primary):
@@ -290,17 +291,19 @@ def test_what_the_secondary_refuses_is_refused(start, secondary, primary):
     assert primary.loads == 0
 
 
-def test_closed_models_are_not_restored_and_both_sides_are_closed(start, primary, secondary):
+def test_models_that_nobody_uses_are_not_restored_and_both_sides_are_closed(
+    start, primary, secondary
+):
     runtime = start()
     model = runtime.load(FILE)
-    model.close()
-    assert (primary.closed, secondary.closed) == (1, 1)
-    primary.restored, primary.present = 0, False
-    kept = runtime.load(FILE)
+    del model
+    kept = runtime.load(OTHER_FILE)
     primary.present = False
     kept.predict(ROW)
     eventually(lambda: kept.predict(ROW).served_by == "there")
     assert primary.restored == 1
+    runtime.close()
+    assert (primary.closed, secondary.closed) == (1, 1)
 
 
 def test_closing_ends_the_thread(start, primary):

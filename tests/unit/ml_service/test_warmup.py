@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aimq.errors import InternalError
@@ -49,6 +49,13 @@ def test_a_model_that_waits_never_runs_on_the_event_loop_however_fast():
     assert warmed(Waiting()) == 0
 
 
+def test_a_slow_model_does_not_hold_the_start_up(monkeypatch):
+    monkeypatch.setattr(warmup, "MOST_SECONDS", 0.005)
+    model = Local(seconds=0.01)
+    assert warmed(model) == 0
+    assert model.calls == 1
+
+
 def test_a_model_that_waits_is_asked_once():
     model = Waiting()
     warmed(model)
@@ -61,6 +68,7 @@ def test_a_model_that_answers_no_number_fails_its_warm_up(value):
         warmed(Local(value=value))
 
 
+@settings(deadline=None)  # pyarrow is imported with the first column
 @given(st.lists(FINITE, max_size=20))
 def test_columns_and_single_numbers_are_written_alike_and_read_back_exactly(values):
     vector = np.array(values, dtype=np.float32)

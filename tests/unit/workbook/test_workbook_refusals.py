@@ -4,8 +4,8 @@ import zipfile
 import pytest
 
 from aimq.errors import TooLarge, UnsupportedMedia, WorkbookError
-from aimq.workbook import check_columns, file_type
-from aimq.workbook.upload_check import MIB, read_header
+from aimq.workbook import file_type
+from aimq.workbook.columns import check_columns
 from tests.unit.workbook.workbooks import package, row, schema, zipped
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600
@@ -13,17 +13,16 @@ HEADER = ("group", "kilometers", "fuel")
 DATA = row("A", "1", "petrol")
 
 
-def check(file, known=None):
-    header = read_header(file, 64 * MIB)
-    if header is not None:
-        check_columns(header, known or schema())
+@pytest.fixture
+def check(header):
+    return lambda file: check_columns(header(file), schema())
 
 
-def test_a_workbook_with_all_columns_passes():
+def test_a_workbook_with_all_columns_passes(check):
     check(package(row(*HEADER) + DATA))
 
 
-def test_columns_match_without_case_space_or_order_and_others_are_left_alone():
+def test_columns_match_without_case_space_or_order_and_others_are_left_alone(check):
     check(package(row("Note", " FUEL ", "Kilometers", "group") + DATA))
 
 
@@ -47,7 +46,7 @@ def test_columns_match_without_case_space_or_order_and_others_are_left_alone():
         (b"hello", "not a workbook"),
     ],
 )
-def test_another_kind_of_file_is_named_and_told_what_to_do(content, said):
+def test_another_kind_of_file_is_named_and_told_what_to_do(content, said, check):
     with pytest.raises(UnsupportedMedia, match=said) as caught:
         check(io.BytesIO(content))
     assert any(word in caught.value.detail for word in ("upload", "save"))
@@ -61,23 +60,22 @@ def test_another_kind_of_file_is_named_and_told_what_to_do(content, said):
         ({"content.xml": "", "mimetype": ""}, "OpenDocument"),
         ({"cars.xlsx": ""}, "unpack it"),
         ({"readme.txt": ""}, "without a workbook"),
-        ({"xl/workbook.xml": ""}, "without a workbook"),
     ],
 )
-def test_another_kind_of_zip_is_named(parts, said):
+def test_another_kind_of_zip_is_named(parts, said, check):
     with pytest.raises(UnsupportedMedia, match=said):
         check(zipped(parts))
 
 
 @pytest.mark.parametrize("kept", [4, 30, 200, -1, -30])
-def test_a_truncated_workbook_is_damaged(kept):
+def test_a_truncated_workbook_is_damaged(kept, check):
     whole = package(row(*HEADER) + DATA).getvalue()
 
     with pytest.raises(UnsupportedMedia, match="damaged or incomplete"):
         check(io.BytesIO(whole[:kept]))
 
 
-def test_an_encrypted_zip_needs_its_password_removed():
+def test_an_encrypted_zip_needs_its_password_removed(check):
     content = bytearray(package(row(*HEADER) + DATA).getvalue())
     directory = content.index(b"PK\x01\x02")
     content[directory + 8] |= 1  # general purpose flag of the first entry: encrypted
@@ -87,21 +85,14 @@ def test_an_encrypted_zip_needs_its_password_removed():
     assert caught.value.detail == file_type.PROTECTED
 
 
-def test_a_workbook_that_unpacks_to_more_than_the_bound_is_refused():
-    bomb = package("", xl__media__noise=b"\0" * (65 * MIB))
+def test_a_workbook_that_unpacks_to_more_than_the_bound_is_refused(check):
+    bomb = package("", xl__media__noise=b"\0" * (65 * (1 << 20)))
 
     with pytest.raises(TooLarge, match="unpacks to 65 MiB"):
         check(bomb)
 
 
-def test_a_workbook_that_unpacks_to_suspiciously_much_is_refused():
-    bomb = package("", xl__media__noise=b"\0" * (40 * MIB))
-
-    with pytest.raises(TooLarge, match="times its size"):
-        check(bomb)
-
-
-def test_a_size_that_lies_in_the_directory_does_no_harm():
+def test_a_size_that_lies_in_the_directory_does_no_harm(check):
     whole = package(row(*HEADER) + DATA)
     with zipfile.ZipFile(whole) as archive:
         claimed = archive.getinfo("xl/worksheets/sheet1.xml").file_size
@@ -111,7 +102,7 @@ def test_a_size_that_lies_in_the_directory_does_no_harm():
         check(io.BytesIO(lying))
 
 
-def test_missing_columns_are_each_named_with_the_nearest_there_is():
+def test_missing_columns_are_each_named_with_the_nearest_there_is(check):
     with pytest.raises(WorkbookError) as caught:
         check(package(row("group", "kilometer") + DATA))
 
@@ -121,11 +112,11 @@ def test_missing_columns_are_each_named_with_the_nearest_there_is():
     assert "'kilometer'" in by_field["kilometers"]
 
 
-def test_only_a_header_is_told_apart_from_missing_columns():
+def test_only_a_header_is_told_apart_from_missing_columns(check):
     with pytest.raises(WorkbookError, match="only a header"):
         check(package(row(*HEADER)))
 
 
-def test_an_empty_sheet_is_said_to_be_empty():
+def test_an_empty_sheet_is_said_to_be_empty(check):
     with pytest.raises(WorkbookError, match="is empty"):
         check(package(""))
