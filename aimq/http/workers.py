@@ -1,9 +1,9 @@
 """Several processes of one HTTP service on one port.
 
 The first process binds the port and supervises ``AIMQ_WORKERS`` workers, which inherit the
-listening socket: the kernel gives each connection to one of them. Every worker answers on a Unix
-socket of its own as well, through which the others reach it: the one that is asked for metrics sums
-those of all, and a reload is passed on to the others.
+listening socket: the kernel gives each connection to one of them. Every worker listens on a
+loopback port of its own as well. There the others reach it: whichever is asked for metrics answers
+with the sum of all, and a reload of the models is passed on.
 """
 
 from __future__ import annotations
@@ -21,17 +21,25 @@ from typing import Final
 import httpx
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
-from starlette.types import Scope
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from aimq.http.bodies import read_body
 from aimq.http.serve import bind
 from aimq.settings import Settings
 from aimq.supervisor import Service, Supervisor, service_command
 
-#: Longest wait for another worker, in seconds.
-_SECONDS: Final = 30.0
-#: Samples that say the same in every worker, or of which the largest counts.
+#: Longest wait for another worker, in seconds: a reload loads models.
+_SECONDS: Final = 60.0
+_MAX_BODY: Final = 4096
+#: What each of the others is asked for, too.
+_SUMMED: Final = ("GET", "/metrics")
+_PASSED_ON: Final = ("POST", "/models/reload")
+_HEADERS: Final = frozenset({b"authorization", b"x-api-key", b"content-type"})
+#: Endings of samples of which the largest is told: a sum of them says nothing.
 _LARGEST: Final = ("_info", "_start_time_seconds", "_max_fds")
 
 #: Name and labels of a sample.
@@ -44,8 +52,8 @@ class Worker:
 
     Attributes:
         number: 1 to `Settings.workers`.
-        descriptor: of the listening socket.
-        folder: of the workers' Unix sockets.
+        descriptor: of the shared listening socket.
+        folder: of files that hold the workers' own ports.
     """
 
     number: int
@@ -61,45 +69,76 @@ class Worker:
     def __str__(self) -> str:
         return f"{self.number}:{self.descriptor}:{self.folder}"
 
-    def sockets(self) -> list[socket.socket]:
-        """Return the listening sockets: the shared one and that of this worker."""
-        own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        path = _path(self.folder, self.number)
-        path.unlink(missing_ok=True)  # of the process that this one replaces
-        own.bind(str(path))
-        return [socket.socket(fileno=os.dup(self.descriptor)), own]
+    def listen(self) -> list[socket.socket]:
+        """Return the listening sockets, the shared one first, and publish the own port."""
+        own = bind("127.0.0.1", 0, "AIMQ_WORKERS")
+        beside = self.folder / f".{self.number}"
+        beside.write_text(str(own.getsockname()[1]), encoding="ascii")
+        beside.replace(self.folder / str(self.number))
+        return [socket.socket(fileno=self.descriptor), own]
 
 
 class Peers:
-    """The other workers of a service. Belongs to one event loop.
+    """ASGI middleware of a worker that asks the others, too. Belongs to one event loop.
 
-    Args:
-        worker: this one; None: there are no others.
+    A worker that cannot be reached is being replaced: it starts with the current models, and its
+    counts are gone.
     """
 
-    def __init__(self, worker: Worker | None, count: int) -> None:
-        numbers = range(1, count + 1) if worker else ()
-        self._paths = [_path(worker.folder, n) for n in numbers if worker and n != worker.number]
+    def __init__(self, app: ASGIApp, worker: Worker) -> None:
+        self._app = app
+        self._worker = worker
 
-    async def ask(
-        self, scope: Scope, method: str, path: str, body: bytes = b""
-    ) -> list[httpx.Response]:
-        """Pass a request on to every other worker, with the caller's credentials.
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer for all workers what concerns all, unless another worker asks."""
+        call = (scope.get("method"), scope.get("path"))
+        if call not in {_SUMMED, _PASSED_ON} or self._comes_from_peer(scope):
+            await self._app(scope, receive, send)
+            return
+        body = await read_body(scope, receive, _MAX_BODY)
+        here = httpx.ASGITransport(self._app, client=scope["client"])
+        answers = [await self._ask(scope, body, here)]
+        if answers[0].is_success:
+            others = (self._ask_other(scope, body, number) for number in self._others())
+            answers += [answer for answer in await asyncio.gather(*others) if answer is not None]
+        joined = _sum(answers) if call == _SUMMED else _first_refusal(answers)
+        await joined(scope, receive, send)
 
-        A request that comes from a worker is not passed on, and one that is being replaced is left
-        out: it starts with what is current.
-        """
-        if scope["client"] is None:  # it came over a Unix socket
-            return []
-        headers = [
-            (name, value)
-            for name, value in scope["headers"]
-            if name in {b"authorization", b"x-api-key", b"content-type"}
-        ]
-        answers = await asyncio.gather(
-            *(_ask(peer, method, path, headers, body) for peer in self._paths)
-        )
-        return [answer for answer in answers if answer is not None]
+    def _comes_from_peer(self, scope: Scope) -> bool:
+        return bool(scope["server"][1] == self._port(self._worker.number))
+
+    def _others(self) -> list[int]:
+        numbers = (int(path.name) for path in self._worker.folder.glob("[0-9]*"))
+        return [number for number in numbers if number != self._worker.number]
+
+    def _port(self, number: int) -> int:
+        return int((self._worker.folder / str(number)).read_text(encoding="ascii"))
+
+    async def _ask_other(self, scope: Scope, body: bytes, number: int) -> httpx.Response | None:
+        try:
+            port = self._port(number)
+            return await self._ask(scope, body, httpx.AsyncHTTPTransport(), port)
+        except (OSError, httpx.TransportError):
+            return None
+
+    async def _ask(
+        self, scope: Scope, body: bytes, transport: httpx.AsyncBaseTransport, port: int = 0
+    ) -> httpx.Response:
+        headers = [header for header in scope["headers"] if header[0] in _HEADERS]
+        async with httpx.AsyncClient(transport=transport, timeout=_SECONDS) as client:
+            url = f"http://127.0.0.1:{port}{scope['path']}"
+            return await client.request(scope["method"], url, headers=headers, content=body)
+
+
+def _sum(answers: list[httpx.Response]) -> Response:
+    text = summed(answer.text for answer in answers if answer.is_success)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+def _first_refusal(answers: list[httpx.Response]) -> Response:
+    """Return the answer of a worker that refused, else that of this one."""
+    told = next((answer for answer in answers if not answer.is_success), answers[0])
+    return Response(told.content, told.status_code, headers=dict(told.headers))
 
 
 def summed(texts: Iterable[str]) -> bytes:
@@ -132,10 +171,20 @@ class _Sum(Collector):
         return families.values()
 
 
+def listen(host: str, port: int, variable: str, worker: Worker | None) -> list[socket.socket]:
+    """Return the listening sockets of a service, or of one of its workers; see `bind`."""
+    return worker.listen() if worker else [bind(host, port, variable)]
+
+
+def for_all(app: ASGIApp, worker: Worker | None) -> ASGIApp:
+    """Return the application, with `Peers` before it in a worker."""
+    return Peers(app, worker) if worker else app
+
+
 def supervise(name: str, host: str, port: int, variable: str, settings: Settings) -> int:
     """Serve with ``settings.workers`` processes until SIGINT or SIGTERM; return the exit code.
 
-    A worker that dies is replaced; all of them stop, and drain, at the same time.
+    A worker that dies is replaced; all of them drain and stop at the same time.
 
     Raises:
         SettingsError: the port is taken.
@@ -151,26 +200,14 @@ def supervise(name: str, host: str, port: int, variable: str, settings: Settings
         supervisor = Supervisor(
             services,
             os.environ,
-            lambda line: print(f"aimq: {line}", file=sys.stderr, flush=True),  # noqa: T201 # as `aimq up`
-            stop_seconds=settings.shutdown_seconds + 5,
+            _say,
+            stop_seconds=settings.shutdown_seconds + 2,
             together=True,
             pass_fds=[sock.fileno()],
         )
         return asyncio.run(supervisor.run())
 
 
-def _path(folder: Path, number: int) -> Path:
-    return folder / f"{number}.sock"
-
-
-async def _ask(
-    path: Path, method: str, url: str, headers: list[tuple[bytes, bytes]], body: bytes
-) -> httpx.Response | None:
-    transport = httpx.AsyncHTTPTransport(uds=str(path))
-    async with httpx.AsyncClient(
-        transport=transport, base_url="http://localhost", timeout=_SECONDS
-    ) as client:
-        try:
-            return await client.request(method, url, headers=headers, content=body)
-        except httpx.TransportError:
-            return None
+def _say(line: str) -> None:
+    sys.stderr.write(f"aimq: {line}\n")
+    sys.stderr.flush()
