@@ -9,12 +9,10 @@ from contextlib import asynccontextmanager, closing
 from functools import partial
 from typing import Any, Final
 
-from fastapi import FastAPI, Request
-from starlette.responses import Response
+from fastapi import FastAPI
 
 from aimq import __version__
 from aimq.broker.port import Broker
-from aimq.errors import TransientError
 from aimq.files import FileStore
 from aimq.http import documentation, problems, serve
 from aimq.http.guard import Guard
@@ -37,7 +35,6 @@ from interface.background import forever
 from interface.context import Context
 from interface.orphans import delete_orphans
 from interface.record_schemas import components
-from interface.responses import with_retry_after
 from interface.sweep import expire, republish_lost, sweep
 
 _ABOUT: Final = "Takes spreadsheets and single records, and gives predictions."
@@ -66,7 +63,6 @@ def create_app(
     )
     app.state.context = context
     problems.install(app)
-    app.add_exception_handler(TransientError, _transient)
     for module in _ROUTERS:
         app.include_router(module.router(context))
     app.router.routes.extend(readiness.routes(context))
@@ -135,11 +131,6 @@ def _lifespan(context: Context) -> Any:  # noqa: ANN401 # Starlette names no typ
 def _expiry_round(context: Context) -> float:
     """Return the seconds between two deletions: an expired job is not kept for much longer."""
     return min(30.0, context.settings.result_ttl_seconds / 4)
-
-
-async def _transient(_: Request, exc: Exception) -> Response:
-    assert isinstance(exc, TransientError)  # noqa: S101 # registered for it
-    return problems.response(with_retry_after(exc))
 
 
 def _openapi(app: FastAPI, context: Context) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from typing import Final
 from aimq import published
 from aimq.errors import AimqError, InternalError, ModelRefused, NotFound, TransientError
 from aimq.freeze_gc import freeze_gc
+from ml_service.loading import load_version
 from ml_service.runtimes.port import ModelRuntime
-from ml_service.version import ONNX, Version, load_version
+from ml_service.version import ONNX, Version
 
 logger = logging.getLogger(__name__)
 
