@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from typing import Any, Final
 
-from fastapi import FastAPI, Request
-from starlette.responses import Response
+from fastapi import FastAPI
 
 from aimq import __version__
 from aimq.broker.port import Broker
-from aimq.errors import TransientError
 from aimq.files import FileStore
 from aimq.http import documentation, problems, serve
 from aimq.http.guard import Guard
+from aimq.http.workers import Worker, for_all, listen, supervise
 from aimq.jobs.port import JobStore
 from aimq.ml_client.relay import MlRelay
 from aimq.settings import Settings
@@ -36,7 +35,6 @@ from interface.background import forever
 from interface.context import Context
 from interface.orphans import delete_orphans
 from interface.record_schemas import components
-from interface.responses import with_retry_after
 from interface.sweep import expire, republish_lost, sweep
 
 _ABOUT: Final = "Takes spreadsheets and single records, and gives predictions."
@@ -65,7 +63,6 @@ def create_app(
     )
     app.state.context = context
     problems.install(app)
-    app.add_exception_handler(TransientError, _transient)
     for module in _ROUTERS:
         app.include_router(module.router(context))
     app.router.routes.extend(readiness.routes(context))
@@ -78,7 +75,7 @@ def create_app(
     return app
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, worker: Worker | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C; returns the exit code. Raises `SettingsError`."""
     # Adapters are imported where one is chosen, so that none loads another's library.
     from aimq.broker.connect import connect_broker  # noqa: PLC0415
@@ -86,14 +83,17 @@ def run(settings: Settings) -> int:
     from aimq.jobs.connect import connect_store  # noqa: PLC0415
 
     settings.refuse_open_door(settings.interface_host)
+    door = settings.interface_host, settings.interface_port, "AIMQ_INTERFACE_PORT"
+    if settings.workers > 1 and worker is None:
+        return supervise("interface", *door, settings)
     ml = MlRelay(settings.ml_url, settings.internal_token, settings.ml_timeout_seconds)
-    sock = serve.bind(settings.interface_host, settings.interface_port, "AIMQ_INTERFACE_PORT")
-    with sock:
+    socks = listen(*door, worker)
+    with closing(socks[0]):
         broker, store = connect_broker(settings), connect_store(settings)
         try:
             app = create_app(settings, broker, store, connect_files(settings), ml)
-            logger.info("listening on %s", serve.address(sock))
-            serve.serve(app, sock, settings)
+            logger.info("listening on %s", serve.address(socks[0]))
+            serve.serve(for_all(app, worker), socks, settings)
         finally:
             broker.close()
             store.close()
@@ -131,11 +131,6 @@ def _lifespan(context: Context) -> Any:  # noqa: ANN401 # Starlette names no typ
 def _expiry_round(context: Context) -> float:
     """Return the seconds between two deletions: an expired job is not kept for much longer."""
     return min(30.0, context.settings.result_ttl_seconds / 4)
-
-
-async def _transient(_: Request, exc: Exception) -> Response:
-    assert isinstance(exc, TransientError)  # noqa: S101 # registered for it
-    return problems.response(with_retry_after(exc))
 
 
 def _openapi(app: FastAPI, context: Context) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from aimq import messages
 from aimq.broker.port import DeadMessage
 from aimq.broker.topology import SHORT_NAMES, WORK_QUEUES
 from aimq.errors import BrokerUnavailable, MessageRejected, NotFound
+from aimq.http.problems import documented
 from aimq.jobs.job import Status
 from interface.context import Context
-from interface.responses import documented, json_response
+from interface.responses import json_response
 
 #: Dead letters of one queue that are looked through for an id, and replayed by one request.
 _SEARCHED: Final = 10_000

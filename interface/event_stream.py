@@ -13,7 +13,6 @@ from aimq.http.credentials import PROTOCOL
 from aimq.http.guard import refuse
 from aimq.jobs.job import Job
 from interface.job_events import JobEvents, Mailbox
-from interface.responses import with_retry_after
 
 _CLOSE: Final = {"type": "websocket.close", "code": 1000}
 
@@ -48,7 +47,7 @@ class EventStream:
             try:
                 job = await self._find(job_id)
             except AimqError as exc:
-                await refuse(with_retry_after(exc), scope, receive, send)
+                await refuse(exc, scope, receive, send)
                 return
             named = PROTOCOL in scope.get("subprotocols", ())
             await send({"type": "websocket.accept", "subprotocol": PROTOCOL if named else None})

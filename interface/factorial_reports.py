@@ -21,12 +21,13 @@ from aimq.files.keys import new_result_key
 from aimq.http.bodies import read_body
 from aimq.http.credentials import Caller
 from aimq.http.guard import caller_of
+from aimq.http.problems import documented
 from aimq.jobs.job import Job, Status
 from aimq.jobs.port import Claim, Outcome, Refusal, Refused
 from interface.context import Context
 from interface.factorials import find
 from interface.record_schemas import json_body
-from interface.responses import documented, json_response
+from interface.responses import json_response
 
 #: A claim for as long as it takes to write what is reported, in seconds.
 _LEASE_SECONDS: Final = 10.0

@@ -18,12 +18,13 @@ from aimq.broker.topology import FACTORIALS
 from aimq.errors import FieldError, Gone, Invalid, NotFound
 from aimq.factorial import preview
 from aimq.files.keys import result_key
+from aimq.http.problems import documented
 from aimq.jobs.job import Job, Status
 from aimq.messages import Kind
 from interface import jobs
 from interface.context import Context
 from interface.metrics import counted
-from interface.responses import documented, json_response
+from interface.responses import json_response
 
 #: GET requests that make work.
 COMPUTING: Final = ("/factorial", "/factorial/sync")

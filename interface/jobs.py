@@ -15,12 +15,13 @@ from starlette.routing import WebSocketRoute
 from aimq.errors import Conflict, FieldError, Gone, NotFound
 from aimq.files.keys import result_key
 from aimq.files.removal import remove_files
+from aimq.http.problems import documented
 from aimq.jobs.job import Job, Status
 from aimq.messages import Kind
 from interface.context import Context
 from interface.event_stream import EventStream
 from interface.filenames import content_disposition, result_name
-from interface.responses import documented, json_response
+from interface.responses import json_response
 
 XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _CHUNK: Final = 256 * 1024

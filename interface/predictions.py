@@ -16,9 +16,9 @@ from fastapi.routing import APIRoute
 from aimq import telemetry
 from aimq.errors import AimqError, Disconnected, Invalid
 from aimq.http.bodies import read_body
+from aimq.http.problems import documented
 from interface.context import Context
 from interface.record_schemas import PREDICTION, RECORD, json_body
-from interface.responses import documented
 
 #: Largest record, in bytes: many times a usual one.
 MAX_RECORD_BYTES: Final = 16 * 1024

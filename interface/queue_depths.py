@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from aimq.broker.port import Broker, QueueCounts
-from aimq.broker.topology import UPLOADS, WORK_QUEUES
+from aimq.broker.topology import UPLOADS, WEBHOOKS, WORK_QUEUES
 from aimq.errors import BrokerUnavailable, Overloaded
 from aimq.http.threads import ThreadPool
 from interface.metrics import Metrics
@@ -66,9 +66,12 @@ class QueueDepths:
         self._waiting[queue] = depth + 1
 
     def empty(self) -> set[str]:
-        """Return the queues that are known to have no message that waits or is held."""
+        """Return the queues that are known to have no message of a queued job.
+
+        Messages that wait for a retry are of jobs in another state, but for webhooks.
+        """
         return {
             queue
             for queue, counts in self.counts.items()
-            if not counts.ready + counts.held + counts.delayed
+            if not counts.ready + counts.held + (counts.delayed if queue == WEBHOOKS else 0)
         }

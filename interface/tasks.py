@@ -15,6 +15,7 @@ from aimq import telemetry
 from aimq.broker.topology import TASKS
 from aimq.errors import FieldError, Invalid, NotFound
 from aimq.http.bodies import decode_json, read_body
+from aimq.http.problems import documented
 from aimq.jobs.answer import answer
 from aimq.jobs.job import Job
 from aimq.messages import Kind
@@ -24,7 +25,6 @@ from interface.event_stream import EventStream
 from interface.metrics import counted
 from interface.predictions import MAX_RECORD_BYTES
 from interface.record_schemas import RECORD, json_body
-from interface.responses import documented
 
 _PATH: Final = "/predict/async"
 _encoder: Final = msgspec.json.Encoder(order="deterministic")

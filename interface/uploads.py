@@ -17,13 +17,13 @@ from starlette.requests import ClientDisconnect
 from aimq import telemetry
 from aimq.errors import AimqError, ClientError, FilesUnavailable, StoreUnavailable, TooLarge
 from aimq.files.keys import upload_key
+from aimq.http.problems import documented
 from aimq.jobs.job import Job
 from aimq.messages import Kind
 from aimq.workbook.columns import check_columns
 from interface.context import Context
 from interface.filenames import display_name
 from interface.metrics import counted
-from interface.responses import documented
 
 MIB: Final = 1024 * 1024
 #: What the form's boundaries and headers may add to the file.

@@ -13,7 +13,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from aimq.errors import AimqError, FieldError, InternalError, Invalid, RequestTimedOut
+from aimq.errors import (
+    AimqError,
+    FieldError,
+    InternalError,
+    Invalid,
+    RequestTimedOut,
+    TransientError,
+)
 
 MEDIA_TYPE: Final = "application/problem+json"
 #: A problem document as JSON Schema, for the OpenAPI documents.
@@ -42,6 +49,9 @@ _WHEN: Final = {
     504: "No answer in time.",
 }
 
+#: Of transient errors that do not say it, in seconds.
+_RETRY_AFTER: Final = 5.0
+
 logger = logging.getLogger(__name__)
 
 
@@ -59,10 +69,13 @@ def document(error: AimqError) -> dict[str, object]:
 
 
 def response(error: AimqError, headers: dict[str, str] | None = None) -> Response:
-    """Return the error as an HTTP response, with ``Retry-After`` (whole seconds) when known."""
+    """Return the error as an HTTP response; a transient one has ``Retry-After`` (whole seconds)."""
     extra = dict(headers or {})
-    if error.retry_after is not None:
-        extra.setdefault("Retry-After", str(max(1, math.ceil(error.retry_after))))
+    seconds = error.retry_after
+    if seconds is None and isinstance(error, TransientError):
+        seconds = _RETRY_AFTER
+    if seconds is not None:
+        extra.setdefault("Retry-After", str(max(1, math.ceil(seconds))))
     if isinstance(error, RequestTimedOut):
         extra["Connection"] = "close"  # the rest of the request would keep it open
     return Response(
