@@ -66,6 +66,10 @@ chaos: $(VENV)/.dev services ## Kill services, servers and connections 200 times
 	@$(AIMQ) train --if-missing
 	@$(PY) -m benchmarks.chaos
 
+hostile: $(VENV)/.dev ## Upload crafted workbooks while others are served; nothing may die or wait
+	@$(AIMQ) train --if-missing
+	@$(PY) -m benchmarks.hostile
+
 bench: $(VENV)/.dev ## Measure a spreadsheet from upload to downloaded result
 	@$(AIMQ) train --if-missing
 	@$(PY) -m benchmarks.upload

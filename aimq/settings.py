@@ -129,6 +129,8 @@ class Settings(Constants, BaseSettings):
 
     concurrency: Positive = Field(default_factory=lambda: os.cpu_count() or 1)
     """Files and tasks processed side by side (default: cores)."""
+    workers: Positive = 1
+    """Processes of the interface and of the ML service, each set on one port."""
     prefetch: int = Field(default=0, ge=0)
     """Unacked uploads held; 0: twice the concurrency. Tasks have bounds of their own."""
     max_attempts: Positive = 5

@@ -40,6 +40,8 @@ class Supervisor:
         environ: their environment.
         say: prints one line for a person.
         stop_seconds: how long one service may take to stop before it is killed.
+        together: stop them at the same time.
+        pass_fds: descriptors that they inherit.
     """
 
     def __init__(
@@ -48,11 +50,16 @@ class Supervisor:
         environ: Mapping[str, str],
         say: Callable[[str], None],
         stop_seconds: float = 30.0,
+        *,
+        together: bool = False,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self._services = services
         self._environ = dict(environ)
         self._say = say
         self._stop_seconds = stop_seconds
+        self._together = together
+        self._pass_fds = pass_fds
         self._stopping = asyncio.Event()
         self._exit_code = 0
 
@@ -63,8 +70,12 @@ class Supervisor:
             loop.add_signal_handler(sig, self.stop)
         watchers = [asyncio.create_task(self._keep(service)) for service in self._services]
         await self._stopping.wait()
-        for service in self._services:
-            await self._end(service)
+        ends = [self._end(service) for service in self._services]
+        if self._together:
+            await asyncio.gather(*ends)
+        else:
+            for end in ends:
+                await end
         for watcher in watchers:
             watcher.cancel()
         await asyncio.gather(*watchers, return_exceptions=True)
@@ -80,7 +91,7 @@ class Supervisor:
             service.process = await asyncio.create_subprocess_exec(
                 *service.command, env=self._environ, stdin=asyncio.subprocess.DEVNULL,
                 # A separate process group: Ctrl-C reaches the supervisor only.
-                start_new_session=True,
+                start_new_session=True, pass_fds=self._pass_fds,
             )  # fmt: skip
             code = await service.process.wait()
             if self._stopping.is_set():

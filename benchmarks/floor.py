@@ -23,9 +23,9 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import onnxruntime
 import pyarrow as pa
 
+from aimq.ort import onnxruntime
 from aimq.schema import Schema, load_schema, read_columns
 from benchmarks import load, plot, study
 from benchmarks.machine import describe

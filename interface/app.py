@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from aimq.broker.port import Broker
 from aimq.files import FileStore
 from aimq.http import documentation, problems, serve
 from aimq.http.guard import Guard
+from aimq.http.workers import Worker, for_all, listen, supervise
 from aimq.jobs.port import JobStore
 from aimq.ml_client.relay import MlRelay
 from aimq.settings import Settings
@@ -74,7 +75,7 @@ def create_app(
     return app
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, worker: Worker | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C; returns the exit code. Raises `SettingsError`."""
     # Adapters are imported where one is chosen, so that none loads another's library.
     from aimq.broker.connect import connect_broker  # noqa: PLC0415
@@ -82,14 +83,17 @@ def run(settings: Settings) -> int:
     from aimq.jobs.connect import connect_store  # noqa: PLC0415
 
     settings.refuse_open_door(settings.interface_host)
+    door = settings.interface_host, settings.interface_port, "AIMQ_INTERFACE_PORT"
+    if settings.workers > 1 and worker is None:
+        return supervise("interface", *door, settings)
     ml = MlRelay(settings.ml_url, settings.internal_token, settings.ml_timeout_seconds)
-    sock = serve.bind(settings.interface_host, settings.interface_port, "AIMQ_INTERFACE_PORT")
-    with sock:
+    socks = listen(*door, worker)
+    with closing(socks[0]):
         broker, store = connect_broker(settings), connect_store(settings)
         try:
             app = create_app(settings, broker, store, connect_files(settings), ml)
-            logger.info("listening on %s", serve.address(sock))
-            serve.serve(app, sock, settings)
+            logger.info("listening on %s", serve.address(socks[0]))
+            serve.serve(for_all(app, worker), socks, settings)
         finally:
             broker.close()
             store.close()

@@ -26,8 +26,10 @@ _STORE_THREADS: Final = 24
 _STORE_WAITING: Final = 20_000
 #: Calls that ask the broker at once.
 _BROKER_THREADS: Final = 4
-#: Uploads whose header is read at once.
-_WORKBOOK_THREADS: Final = 2
+#: Uploads whose header is waited for at once, and headers read at once. One that waits too long is
+#: accepted without: the batch processor checks it.
+_WORKBOOK_THREADS: Final = 32
+_HEADERS: Final = 2
 
 
 @dataclass
@@ -46,7 +48,7 @@ class Context:
         self.threads = ThreadPool(_STORE_THREADS, "store", _STORE_WAITING)
         self.broker_threads = ThreadPool(_BROKER_THREADS, "broker")
         self.workbook_threads = ThreadPool(_WORKBOOK_THREADS, "workbook")
-        self.workbooks = WorkbookReader(settings.max_unpacked_mb, _WORKBOOK_THREADS)
+        self.workbooks = WorkbookReader(settings.max_unpacked_mb, _HEADERS)
         self.publisher = JobPublisher(self.broker, self.store, self.threads, self.metrics)
         self.writer = JobWriter(self.store, self.threads, self.publisher)
         self.events = JobEvents(self.store, self.threads, self.metrics)

@@ -17,8 +17,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from aimq import __version__
 from aimq.http import documentation, probes, problems
 from aimq.http.guard import Guard
-from aimq.http.serve import address, bind, serve
+from aimq.http.serve import address, serve
 from aimq.http.threads import ThreadPool
+from aimq.http.workers import Worker, for_all, listen, supervise
 from aimq.settings import Settings
 from aimq.telemetry import configure_logging
 from ml_service import factorial, models, openapi, rate_limit, v2
@@ -83,7 +84,8 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         registry: where its metrics are registered; one of its own by default.
     """
     registry = registry or _process_registry()
-    rate = RateLimit(settings.rate_limit, rate_limit.connect_storage(settings))
+    storage = rate_limit.connect_storage(settings)
+    rate = RateLimit(settings.rate_limit, storage, parts=1 if storage else settings.workers)
     policy = Aimd(lag=settings.latency_target_ms / 2000)  # the rest is for the answer itself
     context = ServiceContext(
         settings=settings,
@@ -174,12 +176,15 @@ def _process_registry() -> CollectorRegistry:
     return registry
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, worker: Worker | None = None) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code."""
     configure_logging(settings, "ml-service")
     settings.refuse_open_door(settings.ml_host)
-    sock = bind(settings.ml_host, settings.ml_port, "AIMQ_ML_PORT")
+    door = settings.ml_host, settings.ml_port, "AIMQ_ML_PORT"
+    if settings.workers > 1 and worker is None:
+        return supervise("ml-service", *door, settings)
+    socks = listen(*door, worker)
     sys.setswitchinterval(0.001)  # single predictions wait less for the threads of large ones
-    logger.info("listening on %s", address(sock))
-    serve(create_app(settings), sock, settings)
+    logger.info("listening on %s", address(socks[0]))
+    serve(for_all(create_app(settings), worker), socks, settings)
     return 0

@@ -61,6 +61,7 @@ class RateLimit:
     Args:
         limit: as ``2000/second``.
         shared: where replicas add up their counts; None: there are no others.
+        parts: processes on one port that divide the limit, since they do not share counts.
         clock: seconds since the epoch.
 
     Raises:
@@ -68,7 +69,11 @@ class RateLimit:
     """
 
     def __init__(
-        self, limit: str, shared: Storage | None = None, clock: Callable[[], float] = time.time
+        self,
+        limit: str,
+        shared: Storage | None = None,
+        clock: Callable[[], float] = time.time,
+        parts: int = 1,
     ) -> None:
         try:
             self._item = parse(limit)
@@ -76,7 +81,8 @@ class RateLimit:
             raise SettingsError(f"AIMQ_RATE_LIMIT: {exc}; write it as 2000/second") from None
         self._seconds = self._item.get_expiry()
         self._share = 1.0
-        self.amount = self._item.amount
+        self._configured = max(1, self._item.amount // parts)
+        self.amount = self._configured
         self._windows: dict[str, _Window] = {}
         self._shared = shared
         self._is_alone = False
@@ -85,14 +91,14 @@ class RateLimit:
     def scale(self, share: float) -> None:
         """Let clients use a part of the configured rate, above 0 and up to 1; counters go on."""
         self._share = share
-        self.amount = max(1, math.floor(self._item.amount * share))
+        self.amount = max(1, math.floor(self._configured * share))
 
     def text(self) -> str:
         """Return the present limit as slowapi reads it.
 
         slowapi names its counters after the limit, so it follows the share by tenths.
         """
-        amount = self._item.amount * math.ceil(10 * self._share) // 10
+        amount = self._configured * math.ceil(10 * self._share) // 10
         return f"{max(1, amount)}/{self._seconds} second"
 
     def take(self, client: str) -> None:

@@ -14,17 +14,18 @@ from aimq.settings import Settings, load_settings
 from aimq.telemetry import configure_logging
 
 Parent = Annotated[int, typer.Option(hidden=True, help="End when this process ends.")]
+AsWorker = Annotated[str, typer.Option(hidden=True, help="Serve as one of several processes.")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")]
 
 
-def interface(port: Port = None, parent: Parent = 0) -> None:
+def interface(port: Port = None, parent: Parent = 0, worker: AsWorker = "") -> None:
     """Run the interface: uploads, jobs, single predictions and the page."""
-    _run("interface", {"interface_port": port}, parent)
+    _serve("interface", {"interface_port": port}, parent, worker)
 
 
-def ml_service(port: Port = None, parent: Parent = 0) -> None:
+def ml_service(port: Port = None, parent: Parent = 0, worker: AsWorker = "") -> None:
     """Run the ML service: /predict/onnx and /predict/pickle."""
-    _run("ml_service", {"ml_port": port}, parent)
+    _serve("ml_service", {"ml_port": port}, parent, worker)
 
 
 def batch_processor(
@@ -45,6 +46,15 @@ def batch_processor(
         raise SettingsError(f"--queues takes {', '.join(SHORT_NAMES)}; got {queues!r}")
     chosen = list(dict.fromkeys(queue for name in names for queue in SHORT_NAMES[name]))
     _run("batch_processor", {"concurrency": concurrency}, parent, queues=chosen)
+
+
+def _serve(package: str, overrides: dict[str, int | None], parent: int, worker: str) -> None:
+    """Run an HTTP service in this process, or supervise as many workers as are set."""
+    from aimq.http.workers import Worker  # noqa: PLC0415 # the batch processor needs none of it
+
+    if worker:
+        _run(package, overrides, parent, worker=Worker.parse(worker))
+    _run(package, overrides, parent)
 
 
 def _run(package: str, overrides: dict[str, int | None], parent: int, **options: object) -> None:

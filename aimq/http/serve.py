@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 import socket
+from collections.abc import Sequence
 from typing import Any, cast
 
 import uvicorn
@@ -72,7 +73,7 @@ def make_server(
     return DrainingServer(config, drain, settings.drain_seconds, each_tick=connections.close_idle)
 
 
-def serve(app: ASGIApp, sock: socket.socket, settings: Settings) -> None:
+def serve(app: ASGIApp, socks: Sequence[socket.socket], settings: Settings) -> None:
     """Serve `app` until SIGINT or SIGTERM; requests under way are finished first.
 
     SIGTERM withdraws readiness, and goes on answering for ``drain_seconds``; the rest of
@@ -85,7 +86,7 @@ def serve(app: ASGIApp, sock: socket.socket, settings: Settings) -> None:
     # before the caller has closed what it holds.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        server.run(sockets=[sock])
+        server.run(sockets=list(socks))
     except KeyboardInterrupt:
         return
     if not server.started:

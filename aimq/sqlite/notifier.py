@@ -17,8 +17,8 @@ from typing import Final, TypeVar
 
 from aimq.errors import TransientError
 from aimq.sqlite.database import Database
-from aimq.sqlite.times import MICRO, now_us
 from aimq.sqlite.writer import Transaction
+from aimq.times import MICRO, now_us
 
 #: Longest wait before a look at the data, in seconds.
 POLL_SECONDS: Final = 0.25

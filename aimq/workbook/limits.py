@@ -47,7 +47,10 @@ def limit(memory: int, seconds: float) -> None:
     if sys.platform == "linux":
         size, _ = _memory()
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (size + memory, hard))
+        soft = size + memory
+        if hard != resource.RLIM_INFINITY:
+            soft = min(soft, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def worn() -> bool:

@@ -14,7 +14,7 @@ from aimq.errors import AimqError, BrokerUnavailable
 from aimq.messages import Message, encode
 from aimq.settings import Settings
 from aimq.sqlite.database import Database
-from aimq.sqlite.times import now_us
+from aimq.times import now_us
 
 #: Renewals per lease: two may fail before a delivery is lost.
 _RENEWALS: Final = 3

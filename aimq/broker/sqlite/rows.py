@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from aimq.broker.failure_history import decode_history
 from aimq.broker.port import DeadMessage, Delivery, Failure
-from aimq.sqlite.times import from_us
+from aimq.times import from_us
 
 
 class Tag(NamedTuple):

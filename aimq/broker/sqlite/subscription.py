@@ -17,7 +17,7 @@ from aimq.broker.sqlite import queue_table
 from aimq.broker.sqlite.rows import Tag
 from aimq.sqlite.database import Database
 from aimq.sqlite.notifier import Notifier
-from aimq.sqlite.times import MICRO, now_us
+from aimq.times import MICRO, now_us
 
 _log = logging.getLogger(__name__)
 

@@ -1,12 +1,13 @@
 """A job as a Redis hash: one field an attribute, left out where it has its default. Pure.
 
-Times are whole microseconds since 1970, UTC. Text may hold lone surrogates (a client's file name).
+A new attribute of `Job` needs a decoder here if it is not text. Text may hold lone surrogates (a
+client's file name).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -15,9 +16,15 @@ from aimq.errors import InternalError
 from aimq.jobs.job import Job, Status
 from aimq.jobs.port import Outcome
 from aimq.messages import Kind
+from aimq.times import from_us, to_us
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
+_NAMES: Final = {field.name.encode(): field.name for field in msgspec.structs.fields(Job)}
+#: What a list or a watch shows of a job.
+SUMMARY: Final = tuple(
+    name for name in _NAMES.values() if name not in {"job_id", "input", "result"}
+)
+
+Field = bytes | int
 
 
 def encoded(text: str) -> bytes:
@@ -30,89 +37,65 @@ def decoded(data: bytes) -> str:
     return data.decode("utf-8", "surrogatepass")
 
 
-def microseconds(moment: datetime) -> int:
-    """Return an aware time as microseconds since 1970."""
-    return (moment - _EPOCH) // _MICROSECOND
+def _moment(data: bytes) -> datetime | None:
+    return from_us(int(data))
 
 
-def _moment(data: bytes) -> datetime:
-    return _EPOCH + timedelta(microseconds=int(data))
-
-
-def _versions(data: bytes) -> dict[str, str]:
-    return msgspec.json.decode(data, type=dict[str, str])
-
-
-def _flag(data: bytes) -> bool:
-    return data == b"1"
-
-
-_KINDS: Final = {kind.value.encode(): kind for kind in Kind}
-_STATUSES: Final = {status.value.encode(): status for status in Status}
-
-_READERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
-    "kind": _KINDS.__getitem__,
-    "status": _STATUSES.__getitem__,
-    "filename": decoded,
-    "created_at": _moment,
+_DECODE: Final[Mapping[str, Callable[[bytes], Any]]] = {
+    "kind": lambda data: Kind(decoded(data)),
+    "status": lambda data: Status(decoded(data)),
     "rows_total": int,
     "rows_done": int,
     "rows_failed": int,
     "attempts": int,
-    "error": decoded,
-    "model_versions": _versions,
+    "model_versions": lambda data: msgspec.json.decode(data, type=dict[str, str]),
+    "created_at": _moment,
     "started_at": _moment,
     "finished_at": _moment,
-    "published": _flag,
-    "traceparent": decoded,
-    "callback_url": decoded,
-    "result_key": decoded,
+    "published": lambda data: data == b"1",
     "input": bytes,
     "result": bytes,
 }
-_READ: Final = {name.encode(): (name, read) for name, read in _READERS.items()}
-#: What a list or a watch shows of a job, in the order in which scripts return it.
-SUMMARY: Final = tuple(name for name in _READ if name not in {b"input", b"result"})
-
-Field = bytes | int
 
 
-def to_fields(job: Job) -> list[Field]:
-    """Return a new job as hash fields and values, in turn."""
-    fields: list[Field] = [b"kind", encoded(job.kind), b"status", encoded(job.status)]
-    fields += (b"created_at", microseconds(job.created_at))
-    for name in ("filename", "traceparent", "callback_url", "error", "result_key"):
-        if text := getattr(job, name):
-            fields += (name.encode(), encoded(text))
-    for name in ("rows_done", "rows_failed", "attempts", "input", "result"):
-        if value := getattr(job, name):
-            fields += (name.encode(), value)
-    for name in ("started_at", "finished_at"):
-        if moment := getattr(job, name):
-            fields += (name.encode(), microseconds(moment))
-    if job.rows_total is not None:
-        fields += (b"rows_total", job.rows_total)
-    if job.model_versions:
-        fields += (b"model_versions", msgspec.json.encode(job.model_versions))
-    if job.published:
-        fields += (b"published", b"1")
+def to_fields(values: Mapping[str, object]) -> list[Field]:
+    """Return attributes as hash fields and values, in turn; empty ones are left out."""
+    fields: list[Field] = []
+    for name, value in values.items():
+        if value or (value == 0 and name == "rows_total"):
+            fields += (name.encode(), _stored(value))
     return fields
+
+
+def _stored(value: Any) -> Field:  # noqa: ANN401 # any type that an attribute of a job has
+    match value:
+        case str():
+            return encoded(value)
+        case datetime():
+            return to_us(value)
+        case Mapping():
+            return msgspec.json.encode(dict(value))
+        case bytes():
+            return value
+    return int(value)
+
+
+def job_fields(job: Job) -> list[Field]:
+    """Return a new job as hash fields and values, in turn."""
+    return to_fields({name: getattr(job, name) for name in _NAMES.values() if name != "job_id"})
 
 
 def outcome_fields(outcome: Outcome) -> list[Field]:
     """Return what an outcome changes as hash fields and values, in turn; the status apart."""
-    fields: list[Field] = []
-    if outcome.error is not None:
-        fields += (b"error", encoded(outcome.error))
-    if outcome.result:
-        fields += (b"result", outcome.result)
-    if outcome.result_key:
-        fields += (b"result_key", encoded(outcome.result_key))
-    if outcome.model_versions:
-        fields += (b"model_versions", msgspec.json.encode(dict(outcome.model_versions)))
+    changed = to_fields(
+        {
+            name: getattr(outcome, name)
+            for name in ("error", "result", "result_key", "model_versions")
+        }
+    )
     for name, count in outcome.counts.items():
-        fields += (name.encode(), count)
-    return fields
+        changed += (name.encode(), count)
+    return changed
 
 
 def from_hash(job_id: str, fields: Mapping[bytes, bytes]) -> Job:
@@ -121,23 +104,17 @@ def from_hash(job_id: str, fields: Mapping[bytes, bytes]) -> Job:
     Raises:
         InternalError: the record is not one that this version writes.
     """
-    values = {}
     try:
-        for field, data in fields.items():
-            if known := _READ.get(field):
-                values[known[0]] = known[1](data)
-        return Job(job_id=job_id, **values)
+        values = {
+            name: _DECODE.get(name, decoded)(data)
+            for field, data in fields.items()
+            if (name := _NAMES.get(field))
+        }
+        return Job(**{**values, "job_id": job_id})
     except (KeyError, TypeError, ValueError) as exc:
         raise InternalError(f"the record of job {job_id[:40]!r} is damaged: {exc!r}") from exc
 
 
 def from_pairs(job_id: str, flat: Sequence[bytes]) -> Job:
     """Return the job of fields and values in turn, as a script returns a hash."""
-    pairs = iter(flat)
-    return from_hash(job_id, dict(zip(pairs, pairs, strict=True)))
-
-
-def from_summary(job_id: str, values: Iterable[bytes | None]) -> Job | None:
-    """Return the job of values in the order of `SUMMARY`; None when the record is gone."""
-    fields = {name: value for name, value in zip(SUMMARY, values, strict=True) if value is not None}
-    return from_hash(job_id, fields) if fields else None
+    return from_hash(job_id, dict(zip(flat[::2], flat[1::2], strict=True)))

@@ -15,7 +15,8 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from itertools import chain
+from typing import Any, Final
 
 from aimq.errors import InternalError, StoreUnavailable
 from aimq.jobs.job import Job, Status
@@ -25,25 +26,20 @@ from aimq.jobs.redis.record import (
     encoded,
     from_hash,
     from_pairs,
-    from_summary,
-    microseconds,
+    job_fields,
     outcome_fields,
-    to_fields,
 )
-from aimq.jobs.redis.server import RedisServer
-from aimq.jobs.redis.watch import RedisWatch
+from aimq.jobs.redis.server import Argument, RedisServer
+from aimq.jobs.redis.watch import Watch
 from aimq.settings import Settings
+from aimq.times import MICRO, to_us
 
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 #: Most jobs in one script: bounds how long the server is kept from others (about 10 µs a job).
 _BULK: Final = 1_000
-_SETTLED: Final = frozenset({Status.DONE, Status.FAILED, Status.RETRYING, Status.QUEUED})
 _TOKEN_BYTES: Final = 8
 _CANCELLED: Final = "Cancelled on request."
-
-_Argument = bytes | int | str
 
 
 class RedisStore:
@@ -59,23 +55,15 @@ class RedisStore:
 
     def __init__(self, settings: Settings) -> None:
         self._server = RedisServer(settings.store_url)
-        self._watch = RedisWatch(self._server)
-        self._lifetime = settings.result_ttl_seconds * 1_000_000
+        self._watches: list[Watch] = []
+        self._lifetime = settings.result_ttl_seconds * MICRO
         self._told_of_durability = False
 
     def create(self, jobs: Sequence[Job], idempotency_keys: Sequence[str] = ()) -> list[Job]:
         """See `JobStore.create`."""
         keys = idempotency_keys or [""] * len(jobs)
-        pairs = list(zip(jobs, keys, strict=True))
-        answers = [
-            answer
-            for bulk in _bulks(pairs)
-            for answer in self._server.run(
-                "create",
-                [self._lifetime, *(item for pair in bulk for item in _creation(*pair))],
-                again=True,
-            )
-        ]
+        pairs = zip(jobs, keys, strict=True)
+        answers = self._each("create", [self._lifetime], [_creation(*pair) for pair in pairs])
         return [
             from_pairs(decoded(found[0]), found[1]) if found else job
             for job, found in zip(jobs, answers, strict=True)
@@ -83,51 +71,36 @@ class RedisStore:
 
     def get(self, job_id: str) -> Job | None:
         """See `JobStore.get`."""
-        fields = self._server.call("HGETALL", b"aimq:job:" + encoded(job_id))
-        if not fields:
-            return None
-        return from_hash(job_id, fields) if isinstance(fields, dict) else from_pairs(job_id, fields)
+        fields = self._server.call(lambda client: client.hgetall(b"aimq:job:" + encoded(job_id)))
+        return from_hash(job_id, fields) if fields else None
 
     def recent(self, limit: int = 50, status: Status | None = None) -> list[Job]:
         """See `JobStore.recent`."""
-        if limit <= 0:
-            return []
-        found = self._server.run("recent", [limit, *([status] if status else Status)], again=True)
-        jobs = (from_summary(decoded(job_id), values) for job_id, values in found)
-        return [job for job in jobs if job]
+        statuses = [status] if status else list(Status)
+        found = self._server.run("recent", [max(limit, 0), *statuses])
+        return [from_pairs(decoded(job_id), pairs) for job_id, pairs in found]
 
     def mark_published(self, job_ids: Sequence[str]) -> None:
         """See `JobStore.mark_published`."""
-        for bulk in _bulks(job_ids):
-            self._server.run("mark_published", [encoded(job_id) for job_id in bulk], again=True)
+        self._each("mark_published", [], [(encoded(job_id),) for job_id in job_ids])
 
     def take_unpublished(self, older_than: float, lease: float, limit: int = 100) -> list[Job]:
         """See `JobStore.take_unpublished`."""
         arguments = [_microseconds(older_than), _microseconds(lease), max(limit, 0)]
         taken = self._server.run("take_unpublished", arguments, again=False)
-        return [from_pairs(decoded(job_id), flat) for job_id, flat in taken]
+        return [from_pairs(decoded(job_id), pairs) for job_id, pairs in taken]
 
     def claim(self, job_ids: Sequence[str], owner: str, lease: float) -> list[Claim | Refused]:
         """See `JobStore.claim`."""
-        given: list[Claim | Refused] = []
-        for bulk in _bulks(job_ids):
-            tokens = [secrets.token_hex(_TOKEN_BYTES) for _ in bulk]
-            arguments: list[_Argument] = [encoded(owner), _microseconds(lease)]
-            for job_id, token in zip(bulk, tokens, strict=True):
-                arguments += (encoded(job_id), token)
-            answers = self._server.run("claim", arguments, again=True)
-            given += map(_claim, bulk, tokens, answers)
-        return given
+        tokens = [secrets.token_hex(_TOKEN_BYTES) for _ in job_ids]
+        pairs = [(encoded(job_id), token) for job_id, token in zip(job_ids, tokens, strict=True)]
+        answers = self._each("claim", [encoded(owner), _microseconds(lease)], pairs)
+        return list(map(_claim, job_ids, tokens, answers))
 
     def renew(self, claims: Sequence[Claim], lease: float) -> list[bool]:
         """See `JobStore.renew`."""
-        answers: list[bool] = []
-        for bulk in _bulks(claims):
-            arguments: list[_Argument] = [_microseconds(lease)]
-            for claim in bulk:
-                arguments += (encoded(claim.job.job_id), claim.token)
-            answers += map(bool, self._server.run("renew", arguments, again=True))
-        return answers
+        held = [(encoded(claim.job.job_id), claim.token) for claim in claims]
+        return list(map(bool, self._each("renew", [_microseconds(lease)], held)))
 
     def progress(
         self, claim: Claim, *, rows_total: int | None, rows_done: int, rows_failed: int
@@ -135,22 +108,14 @@ class RedisStore:
         """See `JobStore.progress`."""
         total = "" if rows_total is None else rows_total
         job_id = encoded(claim.job.job_id)
-        arguments: list[_Argument] = [job_id, claim.token, rows_done, rows_failed, total]
-        return bool(self._server.run("progress", arguments, again=True))
+        return bool(
+            self._server.run("progress", [job_id, claim.token, rows_done, rows_failed, total])
+        )
 
     def settle(self, outcomes: Sequence[Outcome]) -> list[bool]:
         """See `JobStore.settle`."""
-        answers: list[bool] = []
-        for bulk in _bulks(outcomes):
-            arguments: list[_Argument] = [secrets.token_hex(_TOKEN_BYTES)]
-            for outcome in bulk:
-                if outcome.status not in _SETTLED:
-                    raise InternalError(f"a claim cannot be settled as {outcome.status}")
-                fields = outcome_fields(outcome)
-                arguments += (encoded(outcome.claim.job.job_id), outcome.claim.token)
-                arguments += (outcome.status, len(fields), *fields)
-            answers += map(bool, self._server.run("settle", arguments, again=True))
-        return answers
+        mark = secrets.token_hex(_TOKEN_BYTES)
+        return list(map(bool, self._each("settle", [mark], list(map(_settlement, outcomes)))))
 
     def fail(self, job_id: str, error: str) -> Job | None:
         """See `JobStore.fail`."""
@@ -164,18 +129,13 @@ class RedisStore:
         """See `JobStore.requeue`."""
         return self._change("requeue", job_id)
 
-    def _change(self, script: str, job_id: str, *arguments: _Argument) -> Job | None:
-        flat = self._server.run(script, [encoded(job_id), *arguments], again=True)
-        return from_pairs(job_id, flat) if flat else None
-
     def delete(self, job_id: str) -> bool:
         """See `JobStore.delete`."""
-        return bool(self._server.run("delete", [encoded(job_id)], again=False))
+        return bool(self._server.run("delete", [encoded(job_id)], again=False)[0])
 
     def delete_all(self, job_ids: Sequence[str]) -> None:
         """See `JobStore.delete_all`."""
-        for bulk in _bulks(job_ids):
-            self._server.run("delete", [encoded(job_id) for job_id in bulk], again=True)
+        self._each("delete", [], [(encoded(job_id),) for job_id in job_ids])
 
     def take_expired(self, lease: float, limit: int = 100) -> list[str]:
         """See `JobStore.take_expired`."""
@@ -184,58 +144,73 @@ class RedisStore:
 
     def watch(self, listener: Callable[[Job], None]) -> Callable[[], None]:
         """See `JobStore.watch`. A mark that a job is published is no change."""
-        return self._watch.add(listener)
+        watch = Watch(self._server, listener)
+        self._watches.append(watch)
+        return watch.stop
 
     def check(self) -> None:
         """See `JobStore.check`. Warns once when the server may lose what it acknowledged."""
-        self._server.call("SET", "aimq:check", b"1", "EX", 60)
+        self._server.call(lambda client: client.set("aimq:check", 1, ex=60))
         if not self._told_of_durability:
             self._told_of_durability = True
             self._warn_of_loss()
 
     def _warn_of_loss(self) -> None:
         with suppress(StoreUnavailable):  # the user may lack the right to ask
-            persistence = self._server.call("INFO", "persistence")
-            memory = self._server.call("INFO", "memory")
+            info = self._server.call(lambda client: client.info())
             address = self._server.address
-            if not persistence.get("aof_enabled"):
+            if not info.get("aof_enabled"):
                 _log.warning("Redis at %s forgets jobs when killed: set appendonly yes", address)
-            if memory.get("maxmemory_policy", "noeviction") != "noeviction":
+            if info.get("maxmemory_policy", "noeviction") != "noeviction":
                 _log.warning(
                     "Redis at %s may throw jobs out: set maxmemory-policy noeviction", address
                 )
 
     def close(self) -> None:
         """See `JobStore.close`."""
-        self._watch.close()
+        for watch in self._watches:
+            watch.stop()
+        for watch in self._watches:
+            watch.join()
         self._server.close()
 
+    def _each(
+        self, script: str, head: Sequence[Argument], items: Sequence[Sequence[Argument]]
+    ) -> list[Any]:
+        """Run a script on items, so many in a call; return its answers, one an item."""
+        return [
+            answer
+            for at in range(0, len(items), _BULK)
+            for answer in self._server.run(script, [*head, *chain(*items[at : at + _BULK])])
+        ]
 
-def _bulks(items: Sequence[_T]) -> list[Sequence[_T]]:
-    return [items[at : at + _BULK] for at in range(0, len(items), _BULK)]
+    def _change(self, script: str, job_id: str, *arguments: Argument) -> Job | None:
+        pairs = self._server.run(script, [encoded(job_id), *arguments])
+        return from_pairs(job_id, pairs) if pairs else None
 
 
 def _microseconds(seconds: float) -> int:
-    return int(seconds * 1_000_000)
+    return int(seconds * MICRO)
 
 
-def _creation(job: Job, idempotency_key: str) -> list[_Argument]:
+def _creation(job: Job, idempotency_key: str) -> list[Argument]:
     digest = hashlib.sha256(encoded(idempotency_key)).hexdigest()[:32] if idempotency_key else ""
-    fields = to_fields(job)
-    return [
-        encoded(job.job_id),
-        digest,
-        microseconds(job.created_at),
-        job.status,
-        int(job.published),
-        len(fields),
-        *fields,
-    ]
+    fields = job_fields(job)
+    head = (encoded(job.job_id), digest, to_us(job.created_at), job.status, int(job.published))
+    return [*head, len(fields), *fields]
 
 
 def _claim(job_id: str, token: str, answer: Sequence[Any]) -> Claim | Refused:
     word = answer[0]
     if word == b"claimed":
         return Claim(job=from_pairs(job_id, answer[2]), token=token, crashes=int(answer[1]))
-    wait = int(answer[1]) / 1_000_000 if word == b"held" else 0.0
+    wait = int(answer[1]) / MICRO if word == b"held" else 0.0
     return Refused(job_id=job_id, reason=Refusal(word.decode()), retry_in=wait)
+
+
+def _settlement(outcome: Outcome) -> list[Argument]:
+    if outcome.status in {Status.PROCESSING, Status.CANCELLED}:
+        raise InternalError(f"a claim cannot be settled as {outcome.status}")
+    fields = outcome_fields(outcome)
+    claim = outcome.claim
+    return [encoded(claim.job.job_id), claim.token, outcome.status, len(fields), *fields]

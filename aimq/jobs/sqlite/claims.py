@@ -11,8 +11,8 @@ from typing import Final
 from aimq.jobs.job import FINAL, Status
 from aimq.jobs.port import Claim, Outcome, Refusal, Refused
 from aimq.jobs.sqlite import rows, tombstones
-from aimq.sqlite.times import MICRO
 from aimq.sqlite.writer import Transaction
+from aimq.times import MICRO
 
 #: Columns that free a job of its claim.
 FREE: Final = "token = NULL, owner = NULL, lease_until = 0"

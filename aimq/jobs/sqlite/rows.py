@@ -16,8 +16,8 @@ import msgspec
 
 from aimq.jobs.job import Job, Status
 from aimq.messages import Kind
-from aimq.sqlite.times import from_us, to_us
 from aimq.sqlite.writer import Transaction
+from aimq.times import from_us, to_us
 
 #: Topic of changed jobs.
 TOPIC: Final = "jobs"

@@ -13,8 +13,8 @@ from aimq.jobs.sqlite import claims, rows, tombstones
 from aimq.jobs.sqlite.watch import Watch
 from aimq.settings import Settings
 from aimq.sqlite.database import Database
-from aimq.sqlite.times import MICRO, now_us
 from aimq.sqlite.writer import Transaction
+from aimq.times import MICRO, now_us
 
 
 class SqliteStore:

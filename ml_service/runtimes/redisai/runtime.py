@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 #: Rows of one execution: some 50 ms of work, so that the timeout fits any matrix.
 ROWS_PER_EXECUTION = 4096
-#: Longest wait for a free connection, in seconds.
+#: Longest wait of a thread for a free connection, in seconds.
 POOL_SECONDS: Final = 10.0
 #: The server deletes a model that no process has loaded for this long, in seconds.
 LEASE_SECONDS: Final = 3600
@@ -47,15 +47,16 @@ class RedisAiRuntime:
     name = "redisai"
 
     def __init__(self, settings: Settings) -> None:
+        _check_url(settings.redisai_url)
         self._settings = settings
         self.timeout = settings.redisai_timeout_seconds
         most = settings.redisai_connections
-        self._client = Client(connection_pool=self._pool(redis, self.timeout, most))
-        storing = self._pool(redis, settings.redisai_store_seconds, 1)
-        self._storing_client = Client(connection_pool=storing)
+        self._client = self._blocking_client(self.timeout, most)
+        self._storing_client = self._blocking_client(settings.redisai_store_seconds, 1)
         self._store_lock = threading.Lock()
-        self._async_pool = self._pool(redis.asyncio, self.timeout, most)
+        self._async_pool = redis.asyncio.ConnectionPool.from_url(**self._options())
         self._async_client = redis.asyncio.Redis(connection_pool=self._async_pool)
+        self._free = asyncio.Semaphore(most)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def load(self, file: ModelFile) -> RedisAiModel:
@@ -85,8 +86,10 @@ class RedisAiRuntime:
     async def execute_async(self, arguments: list[Any]) -> Any:  # noqa: ANN401 - as above
         """Do as `execute` on the event loop."""
         self._loop = asyncio.get_running_loop()
-        with errors_mapped():
-            return await self._async_client.execute_command(*arguments)
+        async with self._free:
+            with errors_mapped():
+                async with asyncio.timeout(self.timeout):  # cheaper than socket_timeout
+                    return await self._async_client.execute_command(*arguments)
 
     def _store(self, file: ModelFile) -> None:
         """Store a model unless the server has it, and renew its lease.
@@ -112,21 +115,21 @@ class RedisAiRuntime:
         except ModelMissing:
             return None
 
-    def _pool(self, library: Any, timeout: float, most: int) -> Any:  # noqa: ANN401 - no types
-        """Return a pool of `redis` or of `redis.asyncio`."""
-        url = self._settings.redisai_url
-        # redis-py checks the certificate's issuer only, unless told to check the name.
-        tls = {"ssl_check_hostname": True} if url.startswith("rediss:") else {}
-        _check_url(url)
-        return library.BlockingConnectionPool.from_url(
-            url,
-            max_connections=most,
-            timeout=POOL_SECONDS,
-            socket_timeout=timeout,
-            socket_connect_timeout=self._settings.redisai_connect_seconds,
-            retry_on_error=[redis.ConnectionError],  # once: the server may have closed it
-            **tls,
+    def _blocking_client(self, timeout: float, most: int) -> Any:  # noqa: ANN401 - no types
+        pool = redis.BlockingConnectionPool.from_url(
+            **self._options(), max_connections=most, timeout=POOL_SECONDS, socket_timeout=timeout
         )
+        return Client(connection_pool=pool)
+
+    def _options(self) -> dict[str, Any]:
+        url = self._settings.redisai_url
+        return {
+            "url": url,
+            "socket_connect_timeout": self._settings.redisai_connect_seconds,
+            "retry_on_error": [redis.ConnectionError],  # once: the server may have closed it
+            # redis-py checks the certificate's issuer only, unless told to check the name.
+            **({"ssl_check_hostname": True} if url.startswith("rediss:") else {}),
+        }
 
 
 class RedisAiModel:

@@ -8,29 +8,27 @@ for at = 3, #ARGV, 2 do
   local key = key_of(id)
   local was = redis.call('HMGET', key, 'status', 'token', 'until', 'crashes', 'attempts',
     'created_at', 'started_at', 'published')
-  local status, held_until = was[1], tonumber(was[3] or '0')
+  local status, held_until, crashes = was[1], tonumber(was[3] or 0), tonumber(was[4] or 0)
   local answer
   if not status then
     answer = { redis.call('EXISTS', gone(id)) == 1 and 'final' or 'unknown' }
   elseif final[status] then
     answer = { 'final' }
-  elseif was[2] == token then
-    answer = { 'claimed', was[4] or '0', redis.call('HGETALL', key) }
-  elseif held_until > now then
-    answer = { 'held', text(held_until - now) }
+  elseif was[2] ~= token and held_until > now then
+    answer = { 'held', held_until - now }
   else
-    local crashes = tonumber(was[4] or '0')
-    if was[3] then crashes = crashes + 1 end
-    redis.call('HSET', key, 'status', 'processing', 'token', token, 'until', text(now + lease),
-      'owner', owner, 'crashes', crashes, 'attempts', tonumber(was[5] or '0') + 1,
-      'started_at', was[7] or text(now), 'published', '1')
-    redis.call('HDEL', key, 'error')
-    if not was[8] then published(id) end -- whoever claims it has its message
-    move(id, status, 'processing', was[6])
-    changed(id)
-    answer = { 'claimed', text(crashes), redis.call('HGETALL', key) }
+    if was[2] ~= token then
+      if was[2] then crashes = crashes + 1 end
+      redis.call('HSET', key, 'status', 'processing', 'token', token, 'until', now + lease,
+        'owner', owner, 'crashes', crashes, 'attempts', (was[5] or 0) + 1,
+        'started_at', was[7] or now, 'published', 1)
+      redis.call('HDEL', key, 'error')
+      if not was[8] then published(id) end -- the claim's holder has its message
+      changed(id, status, 'processing', was[6])
+    end
+    answer = { 'claimed', crashes, redis.call('HGETALL', key) }
   end
   answers[#answers + 1] = answer
 end
-ring()
+notify()
 return answers

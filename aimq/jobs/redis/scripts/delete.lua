@@ -1,6 +1,6 @@
--- ARGV: ids. Returns how many of them were there, expired or not.
-local deleted = 0
-for _, id in ipairs(ARGV) do
+-- ARGV: ids. Returns for each 1 if it was there, expired or not, else 0.
+local answers = {}
+for at, id in ipairs(ARGV) do
   local left = redis.call('PTTL', key_of(id))
   if left > 0 then redis.call('SET', gone(id), '', 'PX', left) end
   local there = redis.call('DEL', key_of(id)) + redis.call('ZREM', 'aimq:expiry', id)
@@ -10,7 +10,7 @@ for _, id in ipairs(ARGV) do
     end
     published(id)
     redis.call('ZREM', 'aimq:changed', id)
-    deleted = deleted + 1
   end
+  answers[at] = math.min(there, 1)
 end
-return deleted
+return answers

@@ -6,10 +6,9 @@ local was = redis.call('HMGET', key, 'status', 'created_at')
 if not was[1] then return false end
 if not final[was[1]] then
   redis.call('HDEL', key, 'token', 'until', 'owner')
-  redis.call('HSET', key, 'status', status, 'error', ARGV[3], 'finished_at', text(now))
+  redis.call('HSET', key, 'status', status, 'error', ARGV[3], 'finished_at', now)
   published(id)
-  move(id, was[1], status, was[2])
-  changed(id)
-  ring()
+  changed(id, was[1], status, was[2])
+  notify()
 end
 return redis.call('HGETALL', key)

@@ -11,7 +11,7 @@
 -- aimq:sweeping         sorted set of those being published by a sweep, by its lease's end
 -- aimq:changed          sorted set of ids by the tick of their last change
 -- aimq:tick             the last tick: server time, but never twice the same and never back
--- aimq:changes          channel rung after changes
+-- aimq:changes          channel with a message after changes
 --
 -- All times are microseconds of the server's clock, the only one that leases go by. Keys are made
 -- here and not declared: a Redis Cluster is not supported. SUMMARY, the fields that a list shows,
@@ -19,33 +19,29 @@
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
+local last_tick = tonumber(redis.call('GET', 'aimq:tick') or 0)
+local tick = last_tick
 local final = { done = true, failed = true, cancelled = true }
 
-local function text(number) return string.format('%.0f', number) end
 local function key_of(id) return 'aimq:job:' .. id end
 local function gone(id) return 'aimq:gone:' .. id end
 local function index(status) return 'aimq:status:' .. status end
 
-local tick = nil
-local function changed(id)
-  if not tick then tick = tonumber(redis.call('GET', 'aimq:tick') or '0') end
-  tick = math.max(tick + 1, now)
-  redis.call('ZADD', 'aimq:changed', text(tick), id)
-end
-
--- Call once, at the end.
-local function ring()
-  if tick then
-    redis.call('SET', 'aimq:tick', text(tick))
-    redis.pcall('PUBLISH', 'aimq:changes', '') -- a user without the right: watches read on their own
-  end
-end
-
-local function move(id, from, to, created_at)
+-- Give the changed job to watches; `from` and `to` are its statuses.
+local function changed(id, from, to, created_at)
   if from ~= to then
     redis.call('ZREM', index(from), id)
     redis.call('ZADD', index(to), created_at, id)
   end
+  tick = math.max(tick + 1, now)
+  redis.call('ZADD', 'aimq:changed', tick, id)
+end
+
+-- Call once, after the changes if there are any.
+local function notify()
+  if tick == last_tick then return end
+  redis.call('SET', 'aimq:tick', tick)
+  redis.pcall('PUBLISH', 'aimq:changes', '') -- a user without the right: watches read on their own
 end
 
 local function published(id)
@@ -53,6 +49,14 @@ local function published(id)
   redis.call('ZREM', 'aimq:sweeping', id)
 end
 
+-- Fields and values in turn; empty when the record has expired.
 local function summary(id)
-  return redis.call('HMGET', key_of(id), unpack(SUMMARY))
+  local values, pairs = redis.call('HMGET', key_of(id), unpack(SUMMARY)), {}
+  for at, value in ipairs(values) do
+    if value then
+      pairs[#pairs + 1] = SUMMARY[at]
+      pairs[#pairs + 1] = value
+    end
+  end
+  return pairs
 end

@@ -5,9 +5,8 @@ local was = redis.call('HMGET', key, 'status', 'created_at')
 if not was[1] then return false end
 if was[1] == 'failed' then
   redis.call('HDEL', key, 'attempts', 'crashes', 'error', 'finished_at')
-  redis.call('HSET', key, 'status', 'queued', 'published', '1')
-  move(id, 'failed', 'queued', was[2])
-  changed(id)
-  ring()
+  redis.call('HSET', key, 'status', 'queued', 'published', 1)
+  changed(id, 'failed', 'queued', was[2])
+  notify()
 end
 return redis.call('HGETALL', key)

@@ -1,4 +1,4 @@
-"""Times as the database has them: whole microseconds since 1970, UTC."""
+"""Times as the job stores and the embedded queue have them: microseconds since 1970, UTC."""
 
 from __future__ import annotations
 
