@@ -44,3 +44,13 @@ class TestRabbitBroker(BrokerContract):
         harness = RabbitHarness(rabbitmq_vhost)
         yield harness
         harness.remove_queues()
+
+
+class TestRabbitBrokerOnTheNextRelease(BrokerContract):
+    """RabbitMQ 4.x counts deliveries in another way and keeps its definitions elsewhere."""
+
+    @pytest.fixture
+    def harness(self, rabbitmq_4_url):
+        harness = RabbitHarness(rabbitmq_4_url)
+        yield harness
+        harness.remove_queues()

@@ -1,6 +1,7 @@
 """What a broken connection, a killed server or a full one does to messages: real servers."""
 
 import threading
+import time
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -12,6 +13,7 @@ import pytest
 from aimq.broker.port import Failure
 from aimq.broker.rabbitmq import RabbitBroker, publisher
 from aimq.broker.rabbitmq import broker as rabbitmq_broker
+from aimq.broker.topology import EXCHANGE
 from aimq.errors import BrokerUnavailable
 from aimq.messages import Kind, Message
 from aimq.settings import Settings
@@ -362,6 +364,37 @@ def test_a_lost_queue_fails_the_publish_and_is_declared_again(connect, rabbitmq_
     publish_until_confirmed(broker, queue, sent)
 
     assert receive(subscription)[0].message_id == sent.job_id
+
+
+def test_a_cancelled_consumer_declares_its_queue_and_consumes_again(connect, rabbitmq_vhost, queue):
+    broker = connect()
+    subscription = broker.subscribe(queue, prefetch=10)
+    broker.publish(queue, message()).result(PATIENCE)
+    [held] = receive(subscription)
+    with pika.BlockingConnection(pika.URLParameters(rabbitmq_vhost)) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+
+        channel.queue_delete(queue)  # the server cancels the consumer
+
+        for number in range(1, 4):  # another program's; nothing of ours publishes
+            deliver_when_there(channel, queue, str(number))
+        came = [delivery.message_id for delivery in receive(subscription, 3)]
+    assert came == ["1", "2", "3"]
+    assert subscription.ack(held).result(PATIENCE) is False
+
+
+def deliver_when_there(channel, queue, message_id):
+    """Publish as another program does, and wait until there is a queue that takes it."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            properties = pika.BasicProperties(message_id=message_id)
+            channel.basic_publish(EXCHANGE, queue, b"of another", properties, mandatory=True)
+        except pika.exceptions.UnroutableError:
+            assert time.monotonic() < deadline, "the queue is not declared again"
+        else:
+            return
 
 
 def test_an_unroutable_message_is_not_confirmed(connect, rabbitmq_vhost, queue):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -40,6 +41,19 @@ def rabbitmq_vhost(rabbitmq_server: RabbitServer) -> str:
     It goes with its server: deleting its queues one by one takes longer than many a test.
     """
     return rabbitmq_server.add_vhost(f"test-{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_4_url() -> Iterator[str]:
+    """Address of a RabbitMQ 4.x that ``AIMQ_TEST_RABBITMQ_4`` names: its address or its program."""
+    named = os.environ.get("AIMQ_TEST_RABBITMQ_4", "")
+    if not named:
+        pytest.skip("AIMQ_TEST_RABBITMQ_4 names no rabbitmq-server 4.x: its path, or an amqp URL")
+    if named.startswith(("amqp://", "amqps://")):
+        yield named
+        return
+    with RabbitServer(installed=Path(named)) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")

@@ -6,16 +6,20 @@ import os
 import secrets
 import signal
 import subprocess
+from pathlib import Path
 
 from tests.servers.private import PrivateServer
 from tests.servers.process import PATIENCE, ServerProcess, answers, free_ports, program
 
 #: Debian's wrappers in /usr/sbin insist on root and on the system's own node.
 _FOLDERS = ("/usr/lib/rabbitmq/bin",)
-#: One scheduler of each kind and no spinning: a node for tests is a guest on the machine.
+#: One scheduler of each kind and no spinning: a node for tests is a guest on the machine. Nodes of
+#: a cluster miss a silent one within 10 s instead of 75. Retry queues publish a message again when
+#: the work queue has not confirmed it within 5 s instead of 180.
 _VM_FLAGS = (
     "+S 1:1 +SDcpu 1:1 +SDio 2 +A 2 +sbwt none +sbwtdcpu none +sbwtdio none "
-    "-kernel inet_dist_use_interface {127,0,0,1}"
+    "-kernel inet_dist_use_interface {127,0,0,1} net_ticktime 8 "
+    "-rabbit dead_letter_worker_publisher_confirm_timeout 5000"
 )
 
 
@@ -26,15 +30,31 @@ class RabbitServer(PrivateServer):
 
     Args:
         schedulers: threads the node runs on; more only for measurements.
+        peer: a running node whose cluster this one joins at its first start. It outlives this one.
+        installed: path of another ``rabbitmq-server`` than the system's, beside its tools.
+
+    Attributes:
+        epmd_port: of the port mapper; nodes of a cluster share the peer's.
+        cookie: secret that nodes of a cluster share.
     """
 
-    def __init__(self, schedulers: int = 1) -> None:
-        self._server = program("rabbitmq-server", *(f"{f}/rabbitmq-server" for f in _FOLDERS))
-        self._ctl = program("rabbitmqctl", *(f"{f}/rabbitmqctl" for f in _FOLDERS))
+    def __init__(
+        self,
+        schedulers: int = 1,
+        peer: RabbitServer | None = None,
+        installed: Path | None = None,
+    ) -> None:
+        folders = _FOLDERS if installed is None else (str(installed.parent),)
+        self._server = program("rabbitmq-server", *(f"{f}/rabbitmq-server" for f in folders))
+        self._ctl = program("rabbitmqctl", *(f"{f}/rabbitmqctl" for f in folders))
         self._epmd_program = program("epmd")
         super().__init__("rabbitmq")
-        self.port, self._dist_port, self._epmd_port = free_ports(3)
+        self.port, self._dist_port, self.epmd_port = free_ports(3)
         self.node = f"aimq-{self.port}@localhost"
+        self.cookie = secrets.token_hex(16)
+        if peer is not None:
+            self.epmd_port, self.cookie = peer.epmd_port, peer.cookie
+        self._peer = peer
         self._flags = _VM_FLAGS.replace("+S 1:1", f"+S {schedulers}:{schedulers}")
         self._environ = self._environment()
         self._epmd: ServerProcess | None = None
@@ -47,8 +67,8 @@ class RabbitServer(PrivateServer):
     def start(self) -> None:
         """Start, and wait until AMQP is served; the data of the last run are there again."""
         logs = self._folder / "log"
-        if self._epmd is None:
-            command = [self._epmd_program, "-port", str(self._epmd_port), "-address", "127.0.0.1"]
+        if self._epmd is None and self._peer is None:
+            command = [self._epmd_program, "-port", str(self.epmd_port), "-address", "127.0.0.1"]
             self._epmd = ServerProcess(command, self._environ, logs / "epmd.log")
         self._process = ServerProcess([self._server], self._environ, logs / "console.log")
         protocol, connection_start = b"AMQP\x00\x00\x09\x01", b"\x01\x00\x00"
@@ -95,7 +115,7 @@ class RabbitServer(PrivateServer):
         for folder in (home, logs):
             folder.mkdir()
         cookie = home / ".erlang.cookie"
-        cookie.write_text(secrets.token_hex(16))
+        cookie.write_text(self.cookie)
         cookie.chmod(0o400)
         config = self._folder / "rabbitmq.conf"
         config.write_text(
@@ -105,6 +125,9 @@ class RabbitServer(PrivateServer):
             "disk_free_limit.absolute = 50MB\n"
             "vm_memory_high_watermark.absolute = 1GB\n"
             "management_agent.disable_metrics_collector = true\n"
+            "cluster_partition_handling = autoheal\n"
+            "cluster_formation.peer_discovery_backend = classic_config\n"
+            f"cluster_formation.classic_config.nodes.1 = {(self._peer or self).node}\n"
         )
         plugins = self._folder / "enabled_plugins"
         plugins.write_text("[].\n")
@@ -112,7 +135,7 @@ class RabbitServer(PrivateServer):
         return {
             **kept,
             "HOME": str(home),
-            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_PORT": str(self.epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_DIST_PORT": str(self._dist_port),

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import takewhile
 from typing import Any, Final
 
@@ -127,7 +128,8 @@ class Publisher:
         channel.raw.add_on_return_callback(
             lambda _, method, properties, __: self._returned(channel, method, properties)
         )
-        await channel.call(lambda callback: channel.raw.confirm_delivery(self._confirmed, callback))
+        confirmed = partial(self._confirmed, channel)
+        await channel.call(lambda callback: channel.raw.confirm_delivery(confirmed, callback))
 
     def _note_loss(self, channel: Channel, reason: str) -> None:
         """Fail what was written. What was not waits for the next connection, if that is lost."""
@@ -177,20 +179,27 @@ class Publisher:
         self._tag += 1
         self._unconfirmed[self._tag] = publication
 
-    def _confirmed(self, frame: Method) -> None:
+    def _confirmed(self, channel: Channel, frame: Method) -> None:
+        """Resolve what a confirm is about; after a refusal, go on with another channel.
+
+        Before 4.0 a channel that met a queue while the node of its leader was lost is refused
+        every message for as long as that node is away; one opened later is not.
+        """
         method: Any = frame.method
         tags = [method.delivery_tag]
         if method.multiple:
             tags = list(takewhile(lambda tag: tag <= method.delivery_tag, self._unconfirmed))
+        refusal = f"RabbitMQ at {self._connection.address} refused to store the message"
         for tag in tags:
             publication = self._unconfirmed.pop(tag, None)
             if publication is None:  # it has expired
                 continue
             if isinstance(method, Basic.Nack):
-                address = self._connection.address
-                publication.fail(f"RabbitMQ at {address} refused to store the message")
+                publication.fail(refusal)
             else:
                 publication.future.set_result(None)
+        if isinstance(method, Basic.Nack):
+            channel.close(refusal)
 
     def _returned(
         self, channel: Channel, method: Basic.Return, properties: BasicProperties
