@@ -101,6 +101,13 @@ class Database:
                 self._reader.close()
                 raise map_error(exc, self.path, self._unavailable) from exc
 
+    def now_us(self) -> int:
+        """Return the time of leases and delays in microseconds; it never blocks.
+
+        All processes agree on it, and a step of the time of day does not move it.
+        """
+        return self._reader.now_us()
+
     def check(self) -> None:
         """Raise the adapter's error, with one clear line, unless the file can be written now."""
         self.write(lambda tx: tx.next("position"), durable=False)

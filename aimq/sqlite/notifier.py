@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from aimq.errors import TransientError
 from aimq.sqlite.database import Database
 from aimq.sqlite.writer import Transaction
-from aimq.times import MICRO, now_us
+from aimq.times import MICRO
 
 #: Longest wait before a look at the data, in seconds.
 POLL_SECONDS: Final = 0.25
@@ -91,7 +91,7 @@ class Notifier:
             self._list_at = time.monotonic() + _LISTED_SECONDS / 2
 
     def _list(self, tx: Transaction) -> None:
-        now = now_us()
+        now = self._database.now_us()
         tx.execute("DELETE FROM listener WHERE expires_at < ?", (now,))
         tx.execute(
             "INSERT OR REPLACE INTO listener VALUES (?, ?, ?)",

@@ -14,7 +14,6 @@ from aimq.errors import AimqError, BrokerUnavailable
 from aimq.messages import Message, encode
 from aimq.settings import Settings
 from aimq.sqlite.database import Database
-from aimq.times import now_us
 
 #: Renewals per lease: two may fail before a delivery is lost.
 _RENEWALS: Final = 3
@@ -63,7 +62,7 @@ class SqliteBroker:
     def counts(self, queue: str) -> QueueCounts:
         """See the port."""
         with self._database.reading() as connection:
-            return queue_table.counts(connection, queue, now_us())
+            return queue_table.counts(connection, queue, self._database.now_us())
 
     def dead_letters(self, queue: str, limit: int = 100) -> list[DeadMessage]:
         """See the port."""

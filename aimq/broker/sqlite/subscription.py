@@ -37,7 +37,7 @@ class SqliteSubscription:
         self._database = database
         self._queue = queue
         self._prefetch = prefetch
-        self._lease_us = int(lease * MICRO)
+        self._lease = lease
         self._notifier = Notifier(database, queue)
         self._held: set[Tag] = set()
         self._lock = threading.Lock()  # of _held
@@ -66,13 +66,12 @@ class SqliteSubscription:
 
     def retry(self, delivery: Delivery, delay: float, failure: Failure) -> Future[bool]:
         """See the port."""
-        now = now_us()
-        due_at = now + int(delay * MICRO)
-        return self._settle(delivery, queue_table.retry, due_at, bounded(failure), now)
+        due_at = self._after(delay)
+        return self._settle(delivery, queue_table.retry, due_at, bounded(failure), now_us())
 
     def defer(self, delivery: Delivery, delay: float) -> Future[bool]:
         """See the port."""
-        return self._settle(delivery, queue_table.defer, now_us() + int(delay * MICRO))
+        return self._settle(delivery, queue_table.defer, self._after(delay))
 
     def dead_letter(self, delivery: Delivery, failure: Failure) -> Future[bool]:
         """See the port."""
@@ -95,7 +94,7 @@ class SqliteSubscription:
             tags = list(self._held)
         if not tags:
             return
-        until = now_us() + self._lease_us
+        until = self._after(self._lease)
         void = self._database.write(lambda tx: queue_table.extend(tx, tags, until), durable=False)
         with self._lock:
             lost = self._held.intersection(void)  # others were settled meanwhile
@@ -111,6 +110,9 @@ class SqliteSubscription:
         for tag in sorted(tags):
             self._submit(tag, partial(queue_table.requeue, lost=True))
 
+    def _after(self, seconds: float) -> int:
+        return self._database.now_us() + int(seconds * MICRO)
+
     def _take(self, limit: int) -> tuple[list[Delivery], float]:
         """Return messages, and if there are none the seconds until a delay or a lease ends."""
         with self._lock:
@@ -119,10 +121,10 @@ class SqliteSubscription:
             return [], math.inf
         with self._database.reading() as connection:
             due_at = queue_table.next_ready(connection, self._queue)
-        now = now_us()
+        now = self._database.now_us()
         if due_at is None or due_at > now:
             return [], math.inf if due_at is None else (due_at - now) / MICRO
-        until = now + self._lease_us
+        until = self._after(self._lease)
         found = self._database.write(
             lambda tx: queue_table.take(tx, self._queue, room, now, until), durable=False
         )

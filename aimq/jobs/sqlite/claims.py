@@ -12,7 +12,7 @@ from aimq.jobs.job import FINAL, Status
 from aimq.jobs.port import Claim, Outcome, Refusal, Refused
 from aimq.jobs.sqlite import rows, tombstones
 from aimq.sqlite.writer import Transaction
-from aimq.times import MICRO
+from aimq.times import MICRO, now_us
 
 #: Columns that free a job of its claim.
 FREE: Final = "token = NULL, owner = NULL, lease_until = 0"
@@ -23,7 +23,12 @@ _COUNTS: Final = ("rows_total", "rows_done", "rows_failed")
 def claim(
     tx: Transaction, job_id: str, owner: str, lease: float, now: int, born_after: int
 ) -> Claim | Refused:
-    """Give one job to `owner` for `lease` seconds, if it is free."""
+    """Give one job to `owner` for `lease` seconds, if it is free.
+
+    Args:
+        now: by the clock of leases (`Database.now_us`).
+        born_after: a job that was made earlier, by the time of day, has expired.
+    """
     if not rows.valid_id(job_id):
         return Refused(job_id=job_id, reason=Refusal.UNKNOWN)
     row = tx.execute(
@@ -31,7 +36,7 @@ def claim(
         (job_id, born_after),
     ).fetchone()
     if row is None:
-        gone = tombstones.has(tx, job_id, now)
+        gone = tombstones.has(tx, job_id, now_us())
         return Refused(job_id=job_id, reason=Refusal.FINAL if gone else Refusal.UNKNOWN)
     status, lease_until, crashes = row
     if status in FINAL:
@@ -46,7 +51,7 @@ def claim(
         job_id,
         "status = ?, attempts = attempts + 1, started_at = ifnull(started_at, ?), error = NULL,"
         " published = 1, token = ?, owner = ?, lease_until = ?, crashes = ?",
-        (Status.PROCESSING, now, token, owner, now + int(lease * MICRO), crashes),
+        (Status.PROCESSING, now_us(), token, owner, now + int(lease * MICRO), crashes),
     )
     return Claim(job=claimed, token=token, crashes=crashes)
 

@@ -75,15 +75,15 @@ class SqliteStore:
         """See the port."""
 
         def claim(tx: Transaction) -> list[Claim | Refused]:
-            now = now_us()
-            born_after = now - self._ttl_us
+            now = self._database.now_us()
+            born_after = self._born_after()
             return [claims.claim(tx, each, owner, lease, now, born_after) for each in job_ids]
 
         return self._database.write(claim, durable=False)
 
     def renew(self, claims_: Sequence[Claim], lease: float) -> list[bool]:
         """See the port."""
-        until = now_us() + int(lease * MICRO)
+        until = self._database.now_us() + int(lease * MICRO)
         return self._database.write(
             lambda tx: [claims.renew(tx, claim, until) for claim in claims_], durable=False
         )
@@ -218,7 +218,7 @@ class SqliteStore:
         self, condition: str, values: tuple[int, ...], lease: float, limit: int
     ) -> list[Job]:
         """Return jobs that no other sweep has, oldest first, and keep them for `lease` seconds."""
-        now = now_us()
+        now = self._database.now_us()
         until = now + int(lease * MICRO)
 
         def sweep(tx: Transaction) -> list[Job]:
