@@ -1,3 +1,4 @@
+import os
 import uuid
 
 import pika
@@ -46,11 +47,19 @@ class TestRabbitBroker(BrokerContract):
         harness.remove_queues()
 
 
-class TestRabbitBrokerOnTheNextRelease(BrokerContract):
-    """RabbitMQ 4.x counts deliveries in another way and keeps its definitions elsewhere."""
+if "AIMQ_TEST_RABBITMQ_4" in os.environ:
 
-    @pytest.fixture
-    def harness(self, rabbitmq_4_url):
-        harness = RabbitHarness(rabbitmq_4_url)
-        yield harness
-        harness.remove_queues()
+    class TestRabbitBrokerOnTheNextRelease(BrokerContract):
+        """RabbitMQ 4.x counts deliveries in another way and keeps its definitions elsewhere."""
+
+        @pytest.fixture
+        def harness(self, rabbitmq_4_url):
+            harness = RabbitHarness(rabbitmq_4_url)
+            yield harness
+            harness.remove_queues()
+
+else:  # one line of the report, not one for each test
+
+    @pytest.mark.skip("AIMQ_TEST_RABBITMQ_4 names no rabbitmq-server 4.x: its path, or an amqp URL")
+    def test_the_contract_on_the_next_release():
+        pass
