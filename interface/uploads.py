@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import BinaryIO, Final
 
 from fastapi import APIRouter, Request
@@ -120,15 +121,9 @@ def _store(context: Context, job: Job, file: BinaryIO) -> None:
     try:
         context.store.create([job])
     except StoreUnavailable:
-        _forget(context, key)
+        with suppress(FilesUnavailable):  # else the deletion of orphans takes it up
+            context.files.delete(key)
         raise
-
-
-def _forget(context: Context, key: str) -> None:
-    try:
-        context.files.delete(key)
-    except FilesUnavailable:
-        return  # the deletion of orphans takes it up
 
 
 async def _receive(request: Request, bound: int) -> UploadFile:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -104,23 +104,12 @@ class Admission(Collector):
         self.limits = self._policy.next(self.limits, self.health)
         self._rate.scale(self.limits.share)
 
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Sample and adjust while the block runs."""
-
-        async def forever() -> None:
-            while True:
-                due = time.perf_counter() + SAMPLE_SECONDS
-                await asyncio.sleep(SAMPLE_SECONDS)
-                self.adjust(time.perf_counter() - due)
-
-        task = asyncio.create_task(forever())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+    async def follow_load(self) -> None:
+        """Sample and adjust for ever."""
+        while True:
+            due = time.perf_counter() + SAMPLE_SECONDS
+            await asyncio.sleep(SAMPLE_SECONDS)
+            self.adjust(time.perf_counter() - due)
 
     def collect(self) -> Iterable[Metric]:
         """Return the gauges; called at each scrape."""

@@ -6,11 +6,12 @@ It is kept apart from the limits of the predictions, whose latency it says nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
 
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
 from aimq.errors import FieldError, Invalid
@@ -21,6 +22,7 @@ from aimq.http.problems import documented
 from aimq.http.threads import ThreadPool
 from aimq.settings import Settings
 from ml_service.predict import JSON
+from ml_service.rate_limit import Decorator
 
 #: Requests that may wait for each process.
 _WAITING: Final = 16
@@ -82,15 +84,20 @@ class FactorialModel:
         self._threads.close()
 
 
-def routes(
-    model: FactorialModel, limited: Callable[[Callable[..., Any]], Callable[..., Any]]
-) -> APIRouter:
-    """Return the route.
+def routes(settings: Settings, limited: Decorator) -> APIRouter:
+    """Return the route, whose processes end with the application.
 
     Args:
         limited: limits its rate for each client.
     """
-    router = APIRouter(tags=["factorial"])
+    model = FactorialModel(settings)
+
+    @contextlib.asynccontextmanager
+    async def closing(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        model.close()
+
+    router = APIRouter(tags=["factorial"], lifespan=closing)
 
     @router.post(
         "/predict/factorial",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -14,10 +13,8 @@ from aimq.http.bodies import read_body
 from aimq.http.problems import documented
 from ml_service.catalogue import Catalogue
 from ml_service.predict import JSON
+from ml_service.rate_limit import Decorator
 from ml_service.version import Version
-
-#: Limits the rate of a route for each client.
-Limited = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _MAX_BODY: Final = 4096
 
@@ -66,8 +63,12 @@ def describe(version: Version, catalogue: Catalogue) -> dict[str, Any]:
     }
 
 
-def routes(catalogue: Catalogue, limited: Limited) -> APIRouter:
-    """Return the routes."""
+def routes(catalogue: Catalogue, limited: Decorator) -> APIRouter:
+    """Return the routes.
+
+    Args:
+        limited: limits their rate for each client.
+    """
     router = APIRouter(tags=["models"])
 
     @router.get("/models", responses=documented(401, 429, 503), response_model=None)

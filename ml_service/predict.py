@@ -13,12 +13,8 @@ from starlette.types import Receive, Scope
 from aimq.errors import Overloaded, UnsupportedMedia
 from aimq.http.bodies import decode_json, read_body
 from aimq.http.headers import header
-from aimq.http.threads import ThreadPool
-from aimq.settings import Settings
 from ml_service import columns, records
-from ml_service.admission import Admission
-from ml_service.catalogue import Catalogue
-from ml_service.metrics import ServiceMetrics
+from ml_service.context import ServiceContext
 from ml_service.runtimes.port import Matrix, Predictions
 from ml_service.version import GroupModel, Version
 
@@ -62,28 +58,18 @@ class Predict:
 
     Args:
         model_format: `ONNX` or `PICKLE`.
-        threads: where everything runs that would hold the event loop up.
         budget: bytes of Arrow streams held at one time, over all formats.
     """
 
-    def __init__(
-        self,
-        model_format: str,
-        catalogue: Catalogue,
-        admission: Admission,
-        threads: ThreadPool,
-        metrics: ServiceMetrics,
-        settings: Settings,
-        budget: BodyBudget,
-    ) -> None:
+    def __init__(self, context: ServiceContext, model_format: str, budget: BodyBudget) -> None:
         self._format = model_format
-        self._catalogue = catalogue
-        self._admission = admission
-        self._threads = threads
-        self._metrics = metrics
-        self._max_json = settings.max_body_kb * 1024
-        self._max_arrow = settings.max_upload_mb * 1024 * 1024
-        self._max_rows = settings.max_rows
+        self._catalogue = context.catalogue
+        self._admission = context.admission
+        self._threads = context.threads
+        self._metrics = context.metrics
+        self._max_json = context.settings.max_body_kb * 1024
+        self._max_arrow = context.settings.max_upload_mb * 1024 * 1024
+        self._max_rows = context.settings.max_rows
         self._budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive) -> Response:

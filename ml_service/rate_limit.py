@@ -3,7 +3,7 @@
 Predictions are counted here: half a microsecond a request. slowapi's decorator takes 25, a fifth of
 a prediction, and the counters in memory of `limits` look at all clients' counters for each request,
 or start a thread for that a hundred times a second. `limits` reads the setting and counts in
-Redis; slowapi limits the other routes (`route_limiter`).
+Redis; slowapi limits the other routes (`limit_routes`).
 
 A window begins with a client's first request. Each replica counts its own requests. Where replicas
 share a Redis, windows follow the clock instead, and each replica adds its counts to the Redis ten
@@ -13,14 +13,14 @@ times a second and goes on from the sum.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fastapi import FastAPI
 from limits import parse
 from limits.storage import Storage, storage_from_string
 from slowapi import Limiter
@@ -36,6 +36,9 @@ from aimq.http.guard import caller_of
 from aimq.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+#: Decorates the function of a route, which has a parameter ``request``.
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 #: Seconds between two exchanges of counts with the shared storage.
 SHARE_SECONDS: Final = 0.1
@@ -82,6 +85,7 @@ class RateLimit:
         self.amount = self._configured
         self._windows: dict[str, _Window] = {}
         self._shared = shared
+        self._is_alone = False
         self._clock = clock
 
     def scale(self, share: float) -> None:
@@ -139,33 +143,27 @@ class RateLimit:
         """Return the sums by key; none, and the amounts are lost, while the storage is away."""
         assert self._shared is not None  # noqa: S101 # what is shared has a place
         try:
-            return {
+            sums = {
                 key: self._shared.incr(key, self._seconds, amount=amount)
                 for key, amount in amounts.items()
             }
         except self._shared.base_exceptions as exc:
-            logger.warning("rate limits are counted by each replica alone: %s", exc)
+            if not self._is_alone:
+                logger.warning("rate limits are counted by each replica alone: %s", exc)
+            self._is_alone = True
             return {}
+        if sums:
+            self._is_alone = False
+        return sums
 
-    @contextlib.asynccontextmanager
-    async def sharing(self) -> AsyncIterator[None]:
-        """Share the counts while the block runs, if there is where."""
-
-        async def forever() -> None:
-            while self._shared is not None:
-                await asyncio.sleep(SHARE_SECONDS)
-                await self.share()
-
-        task = asyncio.create_task(forever())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+    async def keep_sharing(self) -> None:
+        """Share the counts for ever, if there is a shared storage."""
+        while self._shared is not None:
+            await asyncio.sleep(SHARE_SECONDS)
+            await self.share()
 
 
-async def answer_exceeded(request: Request, exc: Exception) -> Response:
+async def _answer_exceeded(request: Request, exc: Exception) -> Response:
     """Answer a request that slowapi refused."""
     assert isinstance(exc, RateLimitExceeded)  # noqa: S101 # registered for it
     item, names = request.state.view_rate_limit
@@ -187,7 +185,7 @@ def limit_headers(amount: int, wait: float) -> dict[str, str]:
     }
 
 
-def is_internal(request: Request) -> bool:
+def _is_internal(request: Request) -> bool:
     """Return whether one of our services asks; it has no limit."""
     return caller_of(request.scope) is Caller.INTERNAL
 
@@ -202,16 +200,20 @@ def connect_storage(settings: Settings) -> Storage | None:
     return storage_from_string(settings.store_url, **_SHARED_OPTIONS)  # type: ignore[return-value] # the URL is not an async one
 
 
-def route_limiter(settings: Settings) -> Limiter:
-    """Return the limiter of the routes that predict nothing.
+def limit_routes(app: FastAPI, settings: Settings, rate: RateLimit) -> Decorator:
+    """Return slowapi's decorator for routes of `app`, which share a limit for each client.
 
-    While its Redis is away it counts in memory.
+    It follows the rate of the predictions. While its Redis is away it counts in memory.
     """
-    if connect_storage(settings) is None:
-        return Limiter(key_func=get_remote_address)
-    return Limiter(
+    shared = connect_storage(settings) is not None
+    limiter = Limiter(
         key_func=get_remote_address,
-        storage_uri=settings.store_url,
-        storage_options=dict(_SHARED_OPTIONS),
-        in_memory_fallback_enabled=True,
+        storage_uri=settings.store_url if shared else None,
+        storage_options=dict(_SHARED_OPTIONS) if shared else {},
+        in_memory_fallback_enabled=shared,
     )
+    logging.getLogger("slowapi").setLevel(logging.ERROR)  # else a line for each refusal
+    app.state.limiter = limiter
+    app.add_exception_handler(RateLimitExceeded, _answer_exceeded)
+    decorator: Decorator = limiter.shared_limit(rate.text, scope="routes", exempt_when=_is_internal)
+    return decorator

@@ -21,12 +21,9 @@ from aimq.errors import AimqError, ClientError, Invalid, NotFound
 from aimq.http import problems
 from aimq.http.bodies import read_body
 from aimq.http.headers import header
-from aimq.http.threads import ThreadPool
-from aimq.settings import Settings
 from ml_service import openapi, records
-from ml_service.admission import Admission
 from ml_service.catalogue import Catalogue
-from ml_service.metrics import ServiceMetrics
+from ml_service.context import ServiceContext
 from ml_service.predict import JSON, LIST_INLINE
 from ml_service.v2_tensors import InferRequest, encode, metadata, read_rows
 from ml_service.version import ONNX, Version
@@ -40,20 +37,13 @@ _VERSION: Final = "/v2/models/{model}/versions/{version}"
 class Infer:
     """Answers ``POST /v2/models/<name>[/versions/<version>]/infer``."""
 
-    def __init__(
-        self,
-        catalogue: Catalogue,
-        admission: Admission,
-        threads: ThreadPool,
-        metrics: ServiceMetrics,
-        settings: Settings,
-    ) -> None:
-        self._catalogue = catalogue
-        self._admission = admission
-        self._threads = threads
-        self._metrics = metrics
-        self._name = settings.model_name
-        self._max_body = settings.max_body_kb * 1024
+    def __init__(self, context: ServiceContext) -> None:
+        self._catalogue = context.catalogue
+        self._admission = context.admission
+        self._threads = context.threads
+        self._metrics = context.metrics
+        self._name = context.settings.model_name
+        self._max_body = context.settings.max_body_kb * 1024
         self._decoder = msgspec.json.Decoder(InferRequest)
 
     async def __call__(self, scope: Scope, receive: Receive) -> Response:
@@ -121,15 +111,15 @@ INFERENCE: Final[dict[str, Callable[..., Any]]] = {
 }
 
 
-def routes(catalogue: Catalogue, settings: Settings) -> APIRouter:
+def routes(context: ServiceContext) -> APIRouter:
     """Return the routes that infer nothing."""
     router = APIRouter(tags=[openapi.V2_TAG])
-    _add_server_routes(router, catalogue)
+    _add_server_routes(router, context.catalogue)
 
     def described(describe: Callable[[Version], dict[str, Any]], **path: str) -> Response:
         try:
-            version = catalogue.current
-            check_model(version, settings.model_name, **path)
+            version = context.catalogue.current
+            check_model(version, context.settings.model_name, **path)
         except AimqError as exc:
             return problem(exc)
         return _json(describe(version))

@@ -15,8 +15,8 @@ from ml_service.version import Version
 _NUMBERS: Final = frozenset(
     ("UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP32", "FP64")
 )
-#: So many wrong rows are told of in one error.
-_TOLD: Final = 5
+#: Wrong rows that one error describes.
+_DESCRIBED: Final = 5
 
 
 class Tensor(msgspec.Struct, frozen=True):
@@ -98,10 +98,12 @@ def encode(version: Version, asked: InferRequest, outcomes: list[Outcome]) -> by
         (row, outcome) for row, outcome in enumerate(outcomes) if isinstance(outcome, AimqError)
     ]
     if errors:
-        told = "; ".join(f"row {row}: {_sentence(error)}" for row, error in errors[:_TOLD])
-        more = f"; and {len(errors) - _TOLD} more rows" if len(errors) > _TOLD else ""
+        described = "; ".join(
+            f"row {row}: {_sentence(error)}" for row, error in errors[:_DESCRIBED]
+        )
+        more = f"; and {len(errors) - _DESCRIBED} more rows" if len(errors) > _DESCRIBED else ""
         kind = Invalid if all(isinstance(error, Invalid) for _, error in errors) else InternalError
-        raise kind(told + more)
+        raise kind(described + more)
     values = [float(outcome[1]) for outcome in outcomes if isinstance(outcome, tuple)]
     output = Tensor(version.schema.prediction, [len(values)], "FP64", values)
     response = InferResponse(version.manifest.name, version.name, [output], asked.id)

@@ -33,7 +33,7 @@ async def read_body(
     Args:
         limit: most bytes; what exceeds them is not read.
         seconds: longest wait for all of it.
-        take: told of the bytes of each piece as it comes, before the next is read; may raise.
+        take: called with the size of each piece, before the next is read; may raise.
 
     Raises:
         TooLarge: over the limit, by its declared length or by what has come so far.

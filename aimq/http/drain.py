@@ -1,8 +1,8 @@
-"""The first phase of a stop: every request is still answered, but nobody is to send more.
+"""The first phase of a stop: requests are still answered, while readiness is withdrawn.
 
-Whoever balances load needs a moment to learn that a process is ending. Until it has, requests
-still arrive, and each that is refused is one that failed. So readiness is withdrawn first, and
-answers ask their connections to be closed: who holds one open comes back to another process.
+A load balancer takes a moment to notice that a process is ending. Requests still arrive until then,
+and a refused one is a failed one. So readiness is withdrawn first, and every answer asks for its
+connection to be closed: the client's next connection goes to another process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Drain:
     """ASGI middleware that withdraws readiness once `begin` was called. Thread-safe.
 
     Attributes:
-        begun: whether it was.
+        begun: `begin` was called.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -57,7 +57,7 @@ class DrainingServer(uvicorn.Server):
     SIGINT (Ctrl-C) and a second SIGTERM stop it at once.
 
     Args:
-        drain: told when the draining begins.
+        drain: begins to drain with the server.
         seconds: its length; 0: none.
         clock: seconds that never go back.
         each_tick: called ten times a second.

@@ -1,6 +1,6 @@
 """Who may call: one rule for both HTTP services.
 
-Liveness, readiness and ``/metrics`` are open to whoever reaches the port, under any ``Host``: the
+Liveness, readiness and ``/metrics`` are open to all who reach the port, under any ``Host``: the
 cluster and Prometheus call them by address and without credentials. ``/docs``, its files and
 ``/openapi.json`` are open as well, so that a browser can show them and take a key there. Everything
 else needs an API key or the internal token as soon as API keys are set.
@@ -31,7 +31,7 @@ class Guard:
     Args:
         open_paths: paths that need no key, beside probes and documentation.
         computing: paths where even GET makes work, so that no other web site may ask for them.
-        on_refusal: told of each refusal: the scope and the status.
+        on_refusal: called for each refusal with the scope and the status.
     """
 
     def __init__(

@@ -13,5 +13,6 @@ def header(scope: Scope, name: bytes) -> bytes:
     """
     for key, value in scope["headers"]:
         if key == name:
-            return bytes(value)
+            found: bytes = value
+            return found
     return b""

@@ -1,6 +1,6 @@
 """Which names a service answers to, and which web sites may call it through a browser.
 
-A service without API keys trusts whoever reaches its port. On a laptop these are its own programs,
+A service without API keys trusts all who reach its port. On a laptop these are its own programs,
 and also every web page that its browser shows. Two rules keep the pages out:
 
 - Host: a page whose own name resolves to this machine (DNS rebinding) sends that name as ``Host``.
