@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from aimq.files.failures import reading, writing
+from aimq.files.error_mapping import mapped
 from aimq.files.keys import checked
 
 _BLOCK: Final = 1024 * 1024
@@ -42,7 +42,7 @@ class LocalFiles:
     def put(self, key: str, stream: BinaryIO) -> int:
         """See `FileStore.put`."""
         target = self._path(key)
-        with writing(str(self._root)):
+        with mapped("written", str(self._root)):
             self._sweep_now_and_then()
             part = self._staging / secrets.token_hex(16)
             _make_folder(self._staging)
@@ -50,7 +50,7 @@ class LocalFiles:
         try:
             with file:
                 size = self._fill(file, stream)
-            with writing(str(self._root)):
+            with mapped("written", str(self._root)):
                 _make_folder(target.parent)
                 part.replace(target)
                 _sync_folder(target.parent)
@@ -63,17 +63,17 @@ class LocalFiles:
         """Copy and sync; only errors of our own side are mapped."""
         size = 0
         while block := stream.read(_BLOCK):
-            with writing(str(self._root)):
+            with mapped("written", str(self._root)):
                 file.write(block)
             size += len(block)
-        with writing(str(self._root)):
+        with mapped("written", str(self._root)):
             file.flush()
             os.fsync(file.fileno())
         return size
 
     def open(self, key: str) -> BinaryIO:
         """See `FileStore.open`."""
-        with reading(str(self._root), key):
+        with mapped("read", str(self._root), key):
             return self._path(key).open("rb")
 
     @contextmanager
@@ -86,7 +86,7 @@ class LocalFiles:
     def delete(self, key: str) -> None:
         """See `FileStore.delete`."""
         path = self._path(key)
-        with writing(str(self._root)), suppress(NotADirectoryError):
+        with mapped("written", str(self._root)), suppress(NotADirectoryError):
             path.unlink(missing_ok=True)
         if path.parent.parent != self._root:  # a job's own folder
             with suppress(OSError):  # it is not empty
@@ -95,7 +95,7 @@ class LocalFiles:
     def keys(self, prefix: str, older_than: float = 0.0) -> Iterator[str]:
         """See `FileStore.keys`."""
         folder = self._path(prefix)
-        with writing(str(self._root), "listed"):
+        with mapped("listed", str(self._root)):
             for at, _, names in os.walk(folder):
                 for path in (Path(at) / name for name in names):
                     if not older_than or self._age(path) > older_than:
@@ -110,7 +110,7 @@ class LocalFiles:
 
     def check(self) -> None:
         """See `FileStore.check`."""
-        with writing(str(self._root)):
+        with mapped("written", str(self._root)):
             _make_folder(self._staging)
             part = self._staging / secrets.token_hex(16)
             try:

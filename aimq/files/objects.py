@@ -3,14 +3,13 @@
 Object stores show an object once it is complete, so that a put is atomic. On other file systems
 the file is written under ``<root>/.staging/`` and moved: as atomic as a rename is there.
 
-A reader of an object that is replaced under its hands starts again: s3fs pins the version it reads
-by its ETag and says so when that is gone. Credentials and address come from the library's
-usual variables (for S3 ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_ENDPOINT_URL``, …).
+A reader of an object that is replaced meanwhile starts again: s3fs pins the version it reads by
+its ETag and raises when that is gone. Credentials and address come from the library's usual
+variables (for S3 ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_ENDPOINT_URL``, …).
 """
 
 from __future__ import annotations
 
-import io
 import os
 import secrets
 import shutil
@@ -19,11 +18,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final
 
-from aimq.files.failures import reading, writing
+from aimq.files.error_mapping import mapped
 from aimq.files.keys import checked
 
 _BLOCK: Final = 8 * 1024 * 1024
@@ -37,8 +35,8 @@ _READ_TRIES: Final = 5
 class ObjectFiles:
     """`aimq.files.port.FileStore` under a path of an fsspec file system.
 
-    Safe after a fork: the file system, whose connections and event loop thread belong to one
-    process, is made anew in the child.
+    Safe after a fork: the child makes a file system of its own, for connections and the event loop
+    thread belong to one process.
 
     Args:
         make: returns the file system, without a cache of listings (other processes write too).
@@ -74,23 +72,16 @@ class ObjectFiles:
         return made[1]
 
     def put(self, key: str, stream: BinaryIO) -> int:
-        """See `FileStore.put`. A stream of more than 8 MiB is spooled to disk first."""
+        """See `FileStore.put`. The stream is spooled to disk first: it may break off."""
         target = self._path(key)
         self._sweep_now_and_then()
-        first = _read_up_to(stream, _BLOCK)
-        if len(first) < _BLOCK:
-            with writing(self._shown):
-                self._place(target, lambda path: self._fs.pipe_file(path, first))
-            return len(first)
         with _temporary_file() as spool:
-            block = first
-            while block:
-                with writing(tempfile.gettempdir()):
+            while block := stream.read(_BLOCK):
+                with mapped("written", tempfile.gettempdir()):
                     spool.write(block)
-                block = stream.read(_BLOCK)
-            with writing(tempfile.gettempdir()):
+            with mapped("written", tempfile.gettempdir()):
                 spool.flush()
-            with writing(self._shown):
+            with mapped("written", self._shown):
                 self._place(target, lambda path: self._fs.put_file(spool.name, path))
             return int(spool.tell())
 
@@ -110,61 +101,49 @@ class ObjectFiles:
             raise
 
     def open(self, key: str) -> BinaryIO:
-        """See `FileStore.open`. The file is fetched to an unnamed temporary one first."""
-        with writing(tempfile.gettempdir()):
-            spool = tempfile.TemporaryFile(prefix=_COPY_PREFIX)  # noqa: SIM115 - the caller closes
-        try:
-            self._fetch(key, spool)
-        except BaseException:
-            spool.close()
-            raise
-        spool.seek(0)
-        return io.BufferedReader(spool.detach()) if isinstance(spool, io.BufferedRandom) else spool
+        """See `FileStore.open`. This is a temporary copy that has no name any more."""
+        with self.local_copy(key) as path, mapped("read", tempfile.gettempdir()):
+            return path.open("rb")
 
     @contextmanager
     def local_copy(self, key: str) -> Iterator[Path]:
         """See `FileStore.local_copy`; this is a temporary file."""
-        suffix = PurePosixPath(key).suffix
-        with _temporary_file(suffix) as copy:
-            self._fetch(key, copy)
-            with writing(tempfile.gettempdir()):
-                copy.flush()
+        with _temporary_file(PurePosixPath(key).suffix) as copy:
+            with mapped("read", self._shown, key):
+                self._fetch(self._path(key), copy)
             yield Path(copy.name)
 
-    def _fetch(self, key: str, into: Any) -> None:  # noqa: ANN401 - tempfile's wrappers
+    def _fetch(self, path: str, into: BinaryIO) -> None:
         """Copy one version of the file; starts again when it is replaced meanwhile."""
-        path = self._path(key)
-        with reading(self._shown, key):
-            for tries_left in reversed(range(_READ_TRIES)):
-                try:
-                    with self._fs.open(path, "rb", block_size=_BLOCK) as source:
-                        _refuse_folder(source)
-                        shutil.copyfileobj(source, into, _BLOCK)
-                except Exception as exc:
-                    if not (tries_left and _was_replaced(exc)):
-                        raise
-                    into.seek(0)
-                    into.truncate()
-                else:
-                    return
+        for tries_left in reversed(range(_READ_TRIES)):
+            into.seek(0)
+            into.truncate()
+            try:
+                with self._fs.open(path, "rb", block_size=_BLOCK) as source:
+                    _refuse_folder(source)
+                    shutil.copyfileobj(source, into, _BLOCK)
+                into.flush()
+            except Exception as exc:
+                if not (tries_left and _was_replaced(exc)):
+                    raise
+            else:
+                return
 
     def delete(self, key: str) -> None:
         """See `FileStore.delete`."""
         path = self._path(key)
-        with writing(self._shown), suppress(FileNotFoundError, NotADirectoryError):
+        with mapped("written", self._shown), suppress(FileNotFoundError, NotADirectoryError):
             self._fs.rm_file(path)
-            if not self._whole and key.count("/") > 1:  # a job's own folder
-                self._remove_if_empty(path.rpartition("/")[0])
-
-    def _remove_if_empty(self, folder: str) -> None:
-        with suppress(Exception):  # tidying must not keep a file from being deleted
-            if not self._fs.ls(folder, detail=False):
-                self._fs.rmdir(folder)
+        if not self._whole and key.count("/") > 1:  # a job's own folder
+            folder = path.rpartition("/")[0]
+            with suppress(Exception):  # tidying must not keep a file from being deleted
+                if not self._fs.ls(folder, detail=False):
+                    self._fs.rmdir(folder)
 
     def keys(self, prefix: str, older_than: float = 0.0) -> Iterator[str]:
         """See `FileStore.keys`."""
         path = self._path(prefix)
-        with writing(self._shown, "listed"), suppress(FileNotFoundError):
+        with mapped("listed", self._shown), suppress(FileNotFoundError):
             skipped = len(self._root) + 1
             for found, details in self._fs.find(path, detail=True).items():
                 if found != path and (not older_than or self._age(found, details) > older_than):
@@ -180,49 +159,44 @@ class ObjectFiles:
             put = details.get("LastModified") or self._fs.modified(path)
         except FileNotFoundError:
             return 0.0
-        return self._clock() - _timestamp(put)
+        return self._clock() - float(put.timestamp())
 
     def check(self) -> None:
         """See `FileStore.check`. Writes one small object, always the same."""
-        with writing(self._shown):
+        with mapped("written", self._shown):
             self._place(f"{self._root}/.check", lambda path: self._fs.pipe_file(path, b"check"))
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{checked(key)}"
 
     def _sweep_now_and_then(self) -> None:
-        now = self._clock()
+        """Remove what killed writers left a day ago; at most once an hour."""
         with self._lock:
-            if now < self._next_sweep:
+            if self._clock() < self._next_sweep:
                 return
-            self._next_sweep = now + _SWEEP_SECONDS
-        with suppress(Exception):  # tidying must not keep a file from being stored
-            _sweep_copies(now)
-        with suppress(Exception):  # the same; a policy may forbid listing uploads
-            if self._whole:
-                self._abort_uploads(now)
-            else:
-                self._sweep_staging(now)
+            self._next_sweep = self._clock() + _SWEEP_SECONDS
+        before = self._clock() - _LEFTOVER_SECONDS
+        for sweep in (_sweep_copies, self._sweep_uploads if self._whole else self._sweep_staging):
+            with suppress(Exception):  # a policy may forbid it; the file is stored all the same
+                sweep(before)
 
-    def _sweep_staging(self, now: float) -> None:
+    def _sweep_staging(self, before: float) -> None:
         for path in self._fs.find(f"{self._root}/{_STAGING}"):
-            if _timestamp(self._fs.modified(path)) < now - _LEFTOVER_SECONDS:
+            if self._fs.modified(path).timestamp() < before:
                 self._fs.rm_file(path)
 
-    def _abort_uploads(self, now: float) -> None:
-        """End multipart uploads under our root whose writers died; S3 keeps, and bills, them."""
-        if not hasattr(self._fs, "list_multipart_uploads"):
-            return
+    def _sweep_uploads(self, before: float) -> None:
+        """Abort multipart uploads under our root: S3 keeps them, and bills for them."""
         bucket, _, prefix = self._root.partition("/")
         for upload in self._fs.list_multipart_uploads(bucket):
             ours = upload["Key"].startswith(prefix and f"{prefix}/")
-            if ours and _timestamp(upload["Initiated"]) < now - _LEFTOVER_SECONDS:
+            if ours and upload["Initiated"].timestamp() < before:
                 self._fs.abort_mpu(bucket, upload["Key"], upload["UploadId"])
 
 
 @contextmanager
 def _temporary_file(suffix: str = "") -> Iterator[Any]:
-    with writing(tempfile.gettempdir()):
+    with mapped("written", tempfile.gettempdir()):
         file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed below; only this is mapped
             prefix=_COPY_PREFIX, suffix=suffix
         )
@@ -230,24 +204,11 @@ def _temporary_file(suffix: str = "") -> Iterator[Any]:
         yield file
 
 
-def _sweep_copies(now: float) -> None:
+def _sweep_copies(before: float) -> None:
     for copy in Path(tempfile.gettempdir()).glob(f"{_COPY_PREFIX}*"):
-        with suppress(OSError):  # another process's, or gone
-            if copy.stat().st_mtime < now - _LEFTOVER_SECONDS:
+        with suppress(OSError):  # another user's, or gone
+            if copy.stat().st_mtime < before:
                 copy.unlink()
-
-
-def _timestamp(moment: datetime) -> float:
-    return moment.timestamp()
-
-
-def _read_up_to(stream: BinaryIO, size: int) -> bytes:
-    """Read `size` bytes, fewer only at the stream's end (one read may give less)."""
-    blocks, missing = [], size
-    while missing and (block := stream.read(missing)):
-        blocks.append(block)
-        missing -= len(block)
-    return b"".join(blocks)
 
 
 def _refuse_folder(source: Any) -> None:  # noqa: ANN401 - fsspec publishes no types
