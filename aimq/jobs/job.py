@@ -78,7 +78,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def final(self) -> bool:
-        """Tell whether the job will not change any more of its own accord."""
+        """True if no more work is done on the job, unless it is replayed."""
         return self.status in FINAL
 
     def public(self) -> dict[str, object]:
