@@ -73,6 +73,10 @@ def v2_errors(*statuses: int) -> dict[int | str, Document]:
     }
 
 
+PREDICT_PICKLE: Final[Document] = {
+    **PREDICT,
+    "responses": {**PREDICT["responses"], **problems.documented(501)},
+}
 INFER: Final[Document] = {
     "tags": [V2_TAG],
     "openapi_extra": {
