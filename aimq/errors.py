@@ -26,6 +26,7 @@
     │   ├── WebhookFailed      a webhook's receiver did not take it        503
     │   ├── WorkerDied         the process of a computation died           503
     │   └── ModelMissing       a runtime has lost the model; stored again  503
+    ├── NotInstalled           this installation lacks what it needs       501
     ├── ModelRefused           a model file that must not be served        500
     ├── MessageRejected        a message nobody can process                422
     └── InternalError          a bug of ours                               500
@@ -235,6 +236,13 @@ class ModelMissing(TransientError):
     """A runtime that restarted, or was cleared, no longer has the model; storing it again helps."""
 
     title = "Model missing"
+
+
+class NotInstalled(AimqError):
+    """This installation lacks the packages for it."""
+
+    status = 501
+    title = "Not installed"
 
 
 class ModelRefused(AimqError):

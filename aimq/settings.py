@@ -99,7 +99,8 @@ class Settings(Constants, BaseSettings):
     broker_ca: str = ""
     """File of authorities (PEM) to trust for ``amqps://``; empty: the system's."""
     store_url: str = Field(default="", repr=False)
-    """``sqlite:///…`` (default: ``<data>/aimq.db``) or ``redis://host:6379/0``."""
+    """``sqlite:///…`` (default: ``<data>/aimq.db``), ``redis://host:6379/0``, ``rediss://``, or
+    ``redis+sentinel://host1:26379,host2:26379/mymaster/0``; ``?wait=1`` waits for a replica."""
     files_url: str = ""
     """``file://…`` (default: ``<data>/files``) or any fsspec URL. Of this installation alone: files
     that no job of its store names are deleted after a day."""

@@ -62,7 +62,7 @@ class Ack:
     """The work is done; files that it made are in the file store already.
 
     Attributes:
-        result: of a task, as JSON bytes.
+        result: of a task, as JSON bytes; of a spreadsheet its notes.
         result_key: key of the file with the result, if there is one.
         counts: row counts by field name: rows_total, rows_done, rows_failed.
     """

@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from aimq.errors import NotFound, UnsupportedMedia, WorkbookError
 from aimq.files import FileStore
 from aimq.files.keys import new_result_key, upload_key
@@ -75,12 +77,17 @@ class SpreadsheetHandler:
         )
         key = new_result_key(work.claim)
         with tempfile.TemporaryFile() as stream:  # without a name: gone even after kill -9
-            write_workbook(scored.sheet, stream)
+            notes = write_workbook(scored.sheet, stream)
             stream.seek(0)
             work.check()
             self._files.put(key, stream)
         counts = asdict(scored.progress)
-        return Ack(result_key=key, model_versions=scored.model_versions, counts=counts)
+        return Ack(
+            result=msgspec.json.encode(notes),
+            result_key=key,
+            model_versions=scored.model_versions,
+            counts=counts,
+        )
 
 
 def _memory_of(path: Path) -> int:

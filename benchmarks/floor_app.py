@@ -44,4 +44,4 @@ def _type(feature: Feature) -> Any:  # noqa: ANN401 # an annotation
 if __name__ == "__main__":
     listening = bind("127.0.0.1", 0, "nothing")
     print(address(listening), flush=True)
-    serve(create_app(load_schema(Path(sys.argv[1]))), listening, load_settings())
+    serve(create_app(load_schema(Path(sys.argv[1]))), [listening], load_settings())

@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 from aimq import telemetry
 from aimq.errors import AimqError, Disconnected, Invalid
 from aimq.http.bodies import read_body
+from aimq.http.documentation import API_KEY
 from aimq.http.problems import documented
 from interface.context import Context
 from interface.record_schemas import PREDICTION, RECORD, json_body
@@ -43,7 +44,8 @@ _PASSED_ON: Final = frozenset(
 class DirectRoute(APIRoute):
     """A route whose function gets the request and returns the response, with nothing in between.
 
-    Resolving dependencies would take a third of the interface's time for a prediction.
+    Resolving dependencies would take a third of the interface's time for a prediction; those of
+    the router are documentation alone.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -53,7 +55,7 @@ class DirectRoute(APIRoute):
 
 def router(context: Context) -> APIRouter:
     """Return the route."""
-    routes = APIRouter(tags=["predictions"], route_class=DirectRoute)
+    routes = APIRouter(tags=["predictions"], dependencies=[API_KEY], route_class=DirectRoute)
 
     @routes.post(
         "/predict",

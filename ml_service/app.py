@@ -155,7 +155,8 @@ def _predictions(context: ServiceContext) -> list[AsgiRoute]:
         path = f"/predict/{model_format}"
         answer = Predict(context, model_format, budget)
         endpoint = Endpoint(answer, context.admission, context.metrics.route(path))
-        routes.append(AsgiRoute(path, documented, endpoint, **openapi.PREDICT))
+        options = openapi.PREDICT if model_format == ONNX else openapi.PREDICT_PICKLE
+        routes.append(AsgiRoute(path, documented, endpoint, **options))
     return routes
 
 

@@ -57,7 +57,7 @@ def predict_table(version: Version, model_format: str, frame: pd.DataFrame) -> T
         rows = valid & (columns.groups == index)
         if not rows.any():
             continue
-        group_model = version.models[model_format].get(group)
+        group_model = version.groups(model_format).get(group)
         if group_model is None:
             errors[rows] = f"{version.schema.group}: {version.not_served(group)}"
             continue

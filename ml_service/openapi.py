@@ -13,6 +13,8 @@ import msgspec
 from aimq.http import problems
 from aimq.schema.jsonschema import record_schema
 from aimq.schema.model import Schema
+from ml_service.factorial import FactorialRequest
+from ml_service.models import Reload
 from ml_service.predict import ARROW, JSON
 from ml_service.v2_tensors import InferRequest, InferResponse
 
@@ -71,6 +73,10 @@ def v2_errors(*statuses: int) -> dict[int | str, Document]:
     }
 
 
+PREDICT_PICKLE: Final[Document] = {
+    **PREDICT,
+    "responses": {**PREDICT["responses"], **problems.documented(501)},
+}
 INFER: Final[Document] = {
     "tags": [V2_TAG],
     "openapi_extra": {
@@ -96,10 +102,11 @@ def schemas(schema: Schema | None) -> Document:
     Args:
         schema: of the version in service; None while there is none.
     """
-    _, tensors = msgspec.json.schema_components([InferRequest, InferResponse], ref_template=_NAMED)
+    bodies = (InferRequest, InferResponse, Reload, FactorialRequest)
+    _, described = msgspec.json.schema_components(bodies, ref_template=_NAMED)
     errors = {"type": "array", "items": {"type": "object"}}
     return {
-        **tensors,
+        **described,
         "Record": record_schema(schema) if schema else {"type": "object"},
         "Prediction": _prediction(schema) if schema else {"type": "object"},
         "Failed": {

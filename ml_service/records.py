@@ -83,4 +83,4 @@ def score_list(
 
 def most_inline(version: Version, model_format: str) -> int:
     """Return how many records of any groups may be scored on the event loop; 0: none."""
-    return min(group_model.inline_rows for group_model in version.models[model_format].values())
+    return min(group_model.inline_rows for group_model in version.groups(model_format).values())

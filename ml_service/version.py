@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aimq.errors import Invalid
+from aimq.errors import Invalid, NotInstalled
 from aimq.published import Manifest
 from aimq.schema import RecordEncoder, Schema
 from ml_service.batching import Batcher
@@ -65,13 +65,27 @@ class Version:
         """The version's name."""
         return self.manifest.version
 
+    def groups(self, model_format: str) -> dict[str, GroupModel]:
+        """Return the models of a format by group.
+
+        Raises:
+            NotInstalled: this installation has no runtime for the format.
+        """
+        if model_format not in self.models:
+            raise NotInstalled(
+                "This installation has no scikit-learn, so that it serves ONNX models only. Ask "
+                "/predict/onnx, or install the default image or all of the packages."
+            )
+        return self.models[model_format]
+
     def model(self, model_format: str, group: str) -> GroupModel:
         """Return the model of a group.
 
         Raises:
             Invalid: the group is not served; names those that are, and why this one is not.
+            NotInstalled: see `groups`.
         """
-        found = self.models[model_format].get(group)
+        found = self.groups(model_format).get(group)
         if found is None:
             sentence = self.not_served(group)
             field_ = self.schema.group

@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 
 from aimq.cli import dead_letters, demo, jobs, services, settings, train, up, upload
-from aimq.errors import AimqError, SettingsError
+from aimq.errors import AimqError, NotInstalled, SettingsError
 
 app = typer.Typer(
     name="aimq",
@@ -45,6 +45,6 @@ def run() -> NoReturn:
 
 def exit_code(error: AimqError) -> int:
     """Return the exit code of an error that ends a command."""
-    if isinstance(error, SettingsError):
+    if isinstance(error, SettingsError | NotInstalled):
         return 2
     return 3 if error.retryable else 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pydantic_core import PydanticUndefined
-
 from aimq.settings import PREFIX, Settings, variables
 
 #: Defaults that depend on the machine or on other settings, in words.
@@ -34,7 +32,7 @@ def table() -> str:
 
 def _default(name: str) -> str:
     default = Settings.model_fields[name].default
-    if name in _DERIVED or default is PydanticUndefined:
+    if name in _DERIVED:
         return _DERIVED[name]
     if isinstance(default, bool):
         return f"`{int(default)}`"

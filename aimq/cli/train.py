@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from aimq.errors import NotInstalled
 from aimq.published import versions
 from aimq.settings import load_settings
 from aimq.telemetry import configure_logging
@@ -32,6 +34,11 @@ def train(
     settings = load_settings()
     if if_missing and versions(settings.models_dir, settings.model_name):
         return
+    if find_spec("sklearn") is None or find_spec("skl2onnx") is None:
+        raise NotInstalled(
+            "This installation has no scikit-learn and skl2onnx, so that it cannot train. Train "
+            "with the default image or all of the packages, into the same models folder."
+        )
     configure_logging(settings, "etl")
     pipeline = importlib.import_module("etl.pipeline")
     pipeline.run(settings, source=source, schema=schema, trees=trees, leaf=leaf, seed=seed)

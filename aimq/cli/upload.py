@@ -103,3 +103,5 @@ def _report(job: dict[str, Any], target: Path) -> None:
     rows, failed = job["rows_total"], job["rows_failed"]
     bad = f", {failed:,} without a prediction (see its `error` column)" if failed else ""
     print(f"{target}: {rows:,} rows{bad}")
+    for note in job["notes"]:
+        print(f"  {note}")

@@ -50,7 +50,7 @@ def _connect_fsspec(scheme: str, url: str) -> FileStore:
     except ImportError as exc:
         extra = _EXTRAS.get(scheme)
         advice = f'run: pip install "aimq[{extra}]"' if extra else str(exc)
-        raise SettingsError(f"AIMQ_FILES_URL: {scheme}:// needs a package more; {advice}") from exc
+        raise SettingsError(f"AIMQ_FILES_URL: {scheme}:// needs a package; {advice}") from exc
     except Exception as exc:  # each file system checks its own URL and raises its own errors
         reason = " ".join(str(exc).split())[:200]
         raise SettingsError(f"AIMQ_FILES_URL: {_shown(url)!r} cannot be used: {reason}") from exc

@@ -41,7 +41,7 @@ class FileStore(Protocol):
 
         Args:
             older_than: only those of files put more than so many seconds ago; 0 for all. By the
-                clock of whoever keeps the files, which may differ from ours.
+                clock of the file store, which may differ from ours.
         """
         ...
 

@@ -19,11 +19,11 @@ def connect_store(settings: Settings) -> JobStore:
         from aimq.jobs.sqlite import SqliteStore  # noqa: PLC0415
 
         return SqliteStore(settings)
-    if scheme in {"redis", "rediss"}:
+    if scheme in {"redis", "rediss", "redis+sentinel"}:
         from aimq.jobs.redis.store import RedisStore  # noqa: PLC0415
 
         return RedisStore(settings)
     raise SettingsError(
         f"AIMQ_STORE_URL: scheme {scheme[:20]!r} is not known; use sqlite:///path, "
-        "redis://host:6379/0 or rediss://host:6379/0"
+        "redis://host:6379/0, rediss://host:6379/0 or redis+sentinel://host:26379/mymaster/0"
     )

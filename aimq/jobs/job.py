@@ -49,7 +49,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         error: what a person should do about it; set when status is failed, retrying or cancelled.
         model_versions: model group to the version that predicted its rows.
         input: the work of a task, as JSON bytes; empty for a spreadsheet (the file store has it).
-        result: the result of a task, as JSON bytes; empty for a spreadsheet.
+        result: the result of a task, as JSON bytes; the `notes` on that of a spreadsheet, which is
+            in the file store itself.
         result_key: key of the file that the claim which counts has written; empty where there is
             none (see `aimq.files.keys.result_key`).
         published: the broker has confirmed the message.
@@ -78,8 +79,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def final(self) -> bool:
-        """Tell whether the job will not change any more of its own accord."""
+        """True if no more work is done on the job, unless it is replayed."""
         return self.status in FINAL
+
+    @property
+    def notes(self) -> list[str]:
+        """What was changed in a spreadsheet's result to fit the format, a sentence each."""
+        if self.kind is not Kind.SPREADSHEET or not self.result:
+            return []
+        return msgspec.json.decode(self.result, type=list[str])
 
     def public(self) -> dict[str, object]:
         """Return what a client may see, as JSON-ready values."""
@@ -96,6 +104,7 @@ PUBLIC_FIELDS: Final = (
     "rows_failed",
     "attempts",
     "error",
+    "notes",
     "model_versions",
     "created_at",
     "started_at",

@@ -114,7 +114,7 @@ class JobStore(Protocol):
         ...
 
     def renew(self, claims: Sequence[Claim], lease: float) -> list[bool]:
-        """Hold claims for `lease` more seconds. False: void (the job was claimed anew, deleted or
+        """Hold claims for `lease` more seconds. False: void (the job was claimed again, deleted or
         cancelled), so that going on is pointless.
         """
         ...
@@ -135,7 +135,7 @@ class JobStore(Protocol):
         ...
 
     def fail(self, job_id: str, error: str) -> Job | None:
-        """Set a job that is not final to failed whoever holds it, and void its claim.
+        """Set a job that is not final to failed, and void its claim if it has one.
 
         Returns the job as it then is, or None when unknown.
         """
@@ -160,8 +160,8 @@ class JobStore(Protocol):
         ...
 
     def delete_all(self, job_ids: Sequence[str]) -> None:
-        """Forget many jobs, as the janitor does; unknown ids are passed over. May come undone with
-        a loss of power: they have expired, and are deleted again then.
+        """Forget many jobs that have expired; unknown ids are passed over. A loss of power may undo
+        it: they are deleted again then.
         """
         ...
 
@@ -175,9 +175,9 @@ class JobStore(Protocol):
         """Call `listener` with a job (without `input` and `result`) soon after each change of it
         by any process; changes in quick succession may come as one, the last always comes.
 
-        The listener is called on a thread of the store's and must return at once. Never fails
-        for want of a server: missed changes are made up for after a reconnect. Returns a function
-        that ends the watch.
+        The listener is called on a thread of the store's and must return at once. Does not fail
+        while the server is away: missed changes are made up for after a reconnect. Returns a
+        function that ends the watch.
         """
         ...
 

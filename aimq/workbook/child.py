@@ -1,4 +1,4 @@
-"""The process that parses workbooks for `aimq.workbook.pool`: ``python -m aimq.workbook.child``.
+"""The process that parses workbooks for `aimq.workbook.parser`: ``python -m aimq.workbook.child``.
 
 Its standard input is a Unix socket. A request is JSON with two open files, the workbook and where
 its cells go; the answer is a line of JSON. It ends when its parent closes the socket, at the latest
@@ -26,8 +26,8 @@ from aimq.errors import (
 from aimq.workbook import limits
 from aimq.workbook.cells import SheetCells, header_text, write_columns
 from aimq.workbook.package import Package, SheetParts
+from aimq.workbook.parser import TOO_MUCH
 from aimq.workbook.plain_copy import copy_beginning, copy_sheet
-from aimq.workbook.pool import TOO_MUCH
 
 _MAX_REQUEST: Final = 4096
 #: Longest header cell that is passed on, in characters.

@@ -121,7 +121,9 @@ class Package:
             main = self._main_part()
             book, relations = self._tree(main), self._relations(main)
             shared = {
-                target: _SHARED[kind] for kind, target in relations.values() if kind in _SHARED
+                target: _SHARED[kind]
+                for kind, target in relations.values()
+                if kind in _SHARED and target.lower() in self._parts
             }
             for sheet in _elements(book, "sheet"):
                 kind, target = relations.get(_attribute(sheet, "id"), ("", ""))

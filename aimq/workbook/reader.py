@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
+from aimq.child_pool import ChildPool
 from aimq.errors import InternalError, Overloaded, TaskTooLong, WorkerDied
 from aimq.workbook.package import MIB
-from aimq.workbook.pool import ParserPool
+from aimq.workbook.parser import Parser, error_of
 
 if TYPE_CHECKING:
     from aimq.workbook.sheet import Sheet
@@ -27,7 +28,7 @@ class WorkbookReader:
 
     def __init__(self, max_unpacked_mb: int, count: int = 1) -> None:
         self._max_unpacked = max_unpacked_mb * MIB
-        self._pool = ParserPool(count)
+        self._pool = ChildPool(Parser, count)
 
     def header(self, file: BinaryIO) -> list[str] | None:
         """Return the header of the sheet that `read` returns. Blocks for two seconds at most.
@@ -50,7 +51,7 @@ class WorkbookReader:
         request = {"max_rows": None, "max_unpacked": self._max_unpacked}
         try:
             with tempfile.TemporaryFile() as unused:
-                answer = self._pool.ask(request, file, unused, _HEADER_WAIT)
+                answer = self._ask(request, file, unused, _HEADER_WAIT)
         except (Overloaded, TaskTooLong, WorkerDied, InternalError):
             return None
         header: list[str] | None = answer["header"]
@@ -78,9 +79,18 @@ class WorkbookReader:
 
         request = {"max_rows": max_rows, "max_unpacked": self._max_unpacked}
         with path.open("rb") as file, tempfile.TemporaryFile() as cells:
-            answer = self._pool.ask(request, file, cells)
+            answer = self._ask(request, file, cells)
             cells.seek(0)
             return read_sheet(answer["name"], answer["header"], cells)
+
+    def _ask(
+        self, request: dict[str, Any], file: BinaryIO, target: BinaryIO, wait: float | None = None
+    ) -> dict[str, Any]:
+        with self._pool.child(wait) as parser:
+            answer = parser.ask(request, file, target)
+        if "error" in answer:
+            raise error_of(answer)
+        return answer
 
     def close(self) -> None:
         """End the processes; a file under way ends with `WorkerDied`. Idempotent."""

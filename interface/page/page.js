@@ -149,7 +149,8 @@ function show(job, accepted, { item, bar, state, file, fail }) {
   refreshJobs();
   if (job.status !== "done") { fail(job.error ?? `The job was ${job.status}.`); return; }
   bar.remove();
-  const wrong = job.rows_failed ? `, ${number.format(job.rows_failed)} without a prediction (see the column “error”)` : "";
+  const wrong = (job.rows_failed ? `, ${number.format(job.rows_failed)} without a prediction (see the column “error”)` : "")
+    + job.notes.map((note) => ` ${note}`).join("");
   item.append(make("div", { class: "row" },
     make("span", { class: "hint" }, `${number.format(job.rows_total ?? 0)} rows${wrong}`),
     make("button", { type: "button", onclick: () => download(`jobs/${accepted.job_id}/result`, predictedName(file.name)).catch((error) => fail(error.message)) }, "Download")));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 
 from aimq.settings import Settings
 from ml_service.runtimes.onnx import OnnxRuntime
@@ -15,9 +16,12 @@ def connect_runtimes(settings: Settings) -> dict[str, ModelRuntime]:
     """Return the runtime for each format of a model: of ``/predict/onnx`` and ``/predict/pickle``.
 
     With a ``redisai_url``, ONNX models are executed there, and in this process while it is away.
+    An installation without scikit-learn has no runtime for pickles.
     """
     here = OnnxRuntime(settings.concurrency)
     onnx = _with_redisai(settings, here) if settings.redisai_url else here
+    if find_spec("sklearn") is None:
+        return {ONNX: onnx}
     return {ONNX: onnx, PICKLE: PickleRuntime()}
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -267,3 +268,20 @@ def test_text_that_looks_like_a_formula_comes_back_as_text(site, tmp_path):
     assert [(sheet.cell(n, place).value, sheet.cell(n, place).data_type) for n in (2, 3, 4)] == [
         ("=1+1", "s"), ("+x", "s"), ("@y", "s"),
     ]  # fmt: skip
+
+
+def test_what_had_to_fit_the_format_is_noted_on_the_job(site, tmp_path):
+    plain, named = tmp_path / "plain.xlsx", tmp_path / "named.xlsx"
+    rows(3).to_excel(plain, sheet_name="cars", index=False)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(named, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "xl/workbook.xml":
+                content = content.replace(b'name="cars"', b'name="cars [old] / new?"')
+            target.writestr(name, content)
+    job_id = site.upload_file(named)
+    with site.processor():
+        job = site.finished(job_id)
+    assert job.status is Status.DONE
+    assert job.notes == ["The sheet 'cars [old] / new?' is named 'cars _old_ _ new_'."]
+    assert job.public()["notes"] == job.notes

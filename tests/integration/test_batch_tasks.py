@@ -269,8 +269,8 @@ def test_a_cancel_stops_the_computation(make):
     plant = make(concurrency=1)
     [slow] = plant.factorial(900_000)
     plant.start()
-    plant.until(lambda: plant.pool._busy)
-    (child,) = plant.pool._busy
+    plant.until(lambda: plant.pool._pool._busy)
+    (child,) = plant.pool._pool._busy
     plant.store.cancel(slow)
     [quick] = plant.factorial(5)
     assert plant.finished(quick)[0].status is Status.DONE
@@ -294,10 +294,10 @@ def test_a_process_that_keeps_dying_fails_its_task_and_no_other(make):
     [poison] = plant.factorial(900_000)
     plant.start()
     for _ in range(2):
-        plant.until(lambda: plant.pool._busy)
-        (child,) = plant.pool._busy
+        plant.until(lambda: plant.pool._pool._busy)
+        (child,) = plant.pool._pool._busy
         child.kill()
-        plant.until(lambda child=child: child not in plant.pool._busy)
+        plant.until(lambda child=child: child not in plant.pool._pool._busy)
     [quick] = plant.factorial(5)
     failed, done = plant.finished(poison, quick)
     assert done.status is Status.DONE
@@ -319,7 +319,7 @@ def test_a_stop_hands_a_long_task_back_and_another_worker_does_it(make):
     first = make(factorial_max=10**6)
     [slow] = first.factorial(150_000)
     first.start()
-    first.until(lambda: first.pool._busy)
+    first.until(lambda: first.pool._pool._busy)
     first.consumers.stop(0.2)
     first.consumers = None
     assert first.store.get(slow).status in {Status.QUEUED, Status.DONE}

@@ -301,6 +301,41 @@ def test_a_server_that_may_forget_is_warned_of_once(store, configured, caplog):
     assert caplog.text.count("maxmemory-policy noeviction") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "advice"),
+    [("appendonly", "no", "set appendonly yes"),
+     ("maxmemory-policy", "allkeys-lru", "maxmemory-policy noeviction")],
+)  # fmt: skip
+def test_a_server_that_may_forget_is_refused_in_production(
+    redis_server, configured, admin, name, value, advice
+):
+    store = RedisStore(Settings(store_url=redis_server.url, environment="production"))
+    before = admin.config_get(name)[name]
+    configured(name, value)
+    with pytest.raises(StoreUnavailable, match=advice):
+        store.check()
+    configured(name, before)
+    store.check()
+    store.close()
+
+
+def test_a_server_that_does_not_say_how_it_is_set_up_is_used(
+    redis_server, configured, admin, caplog
+):
+    admin.acl_setuser("managed", enabled=True, passwords=["+pw"],
+                      categories=["+@all"], commands=["-info", "-config"], keys=["*"])  # fmt: skip
+    configured("maxmemory-policy", "allkeys-lru")
+    url = redis_server.url.replace("//", "//managed:pw@")
+    store = RedisStore(Settings(store_url=url, environment="production"))
+    try:
+        with caplog.at_level(logging.INFO):
+            store.check()
+        assert caplog.text == ""
+    finally:
+        store.close()
+        admin.acl_deluser("managed")
+
+
 # records
 
 

@@ -6,24 +6,19 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.commands.core import Script
 from redis.retry import Retry
 
-from aimq.errors import SettingsError
+from aimq.errors import StoreUnavailable
+from aimq.jobs.redis.address import parse
 from aimq.jobs.redis.error_mapping import map_error
 from aimq.jobs.redis.record import SUMMARY
 
-_OPTIONS: Final = {
-    "max_connections": 64,
-    "timeout": 5.0,  # for a free connection, in seconds
-    "socket_connect_timeout": 2.0,
-    "socket_timeout": 5.0,
-    "socket_keepalive": True,
-}
+#: Longest wait for replicas, in milliseconds.
+_REPLICATION_MS: Final = 2_000
 _ONCE: Final = Retry(NoBackoff(), 0, (redis.ConnectionError,))
 _TWICE: Final = Retry(NoBackoff(), 1, (redis.ConnectionError,))
 _T = TypeVar("_T")
@@ -35,31 +30,58 @@ class RedisServer:
     """One server. Thread-safe; in a forked child it connects again.
 
     Args:
-        url: ``redis://user:password@host:port/database``, or ``rediss://`` for TLS with the
-            server's certificate and name verified.
+        url: see `aimq.jobs.redis.address`.
 
     Raises:
         SettingsError: the URL is malformed.
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            parts = urlsplit(url)
-            self.address = f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
-            tls = {"ssl_check_hostname": True} if parts.scheme == "rediss" else {}
-            self._pool = redis.BlockingConnectionPool.from_url(url, **_OPTIONS, **tls)
-        except (ValueError, TypeError) as exc:
-            raise SettingsError(f"AIMQ_STORE_URL: {exc}") from None
-        self._client = redis.Redis(connection_pool=self._pool)
+        self._client, self.address, self._replicas = parse(url)
         self._scripts: dict[str, Script] = {}
 
-    def run(self, script: str, arguments: Sequence[Argument], *, again: bool = True) -> Any:  # noqa: ANN401 - what the script returns
-        """Run a script of ours, by its name in ``scripts``. See `call`."""
+    def run(
+        self,
+        script: str,
+        arguments: Sequence[Argument],
+        *,
+        again: bool = True,
+        replicated: bool = False,
+    ) -> Any:  # noqa: ANN401 - what the script returns
+        """Run a script of ours, by its name in ``scripts``.
+
+        Args:
+            again: see `call`.
+            replicated: return once as many replicas have it as the URL asks for.
+
+        Raises:
+            StoreUnavailable: see `call`; or it is done, but too few replicas have confirmed it.
+        """
         registered = self._scripts.get(script)
         if registered is None:
             registered = self._client.register_script(_source(script))
             self._scripts[script] = registered
+        if replicated and self._replicas:
+            return self.call(lambda client: self._run_replicated(client, registered, arguments))
         return self.call(lambda _: registered(args=arguments), again=again)
+
+    def _run_replicated(
+        self, client: redis.Redis, script: Script, arguments: Sequence[Argument]
+    ) -> Any:  # noqa: ANN401 - as above
+        # WAIT counts what its own connection has written: a pipeline has one.
+        with client.pipeline(transaction=False) as pipeline:
+            script(args=arguments, client=pipeline)
+            pipeline.wait(self._replicas, _REPLICATION_MS)
+            answers = pipeline.execute(raise_on_error=False)  # the error would show the arguments
+        for answer in answers:
+            if isinstance(answer, redis.RedisError):
+                raise answer
+        if answers[1] < self._replicas:
+            raise StoreUnavailable(
+                f"Redis at {self.address}: only {answers[1]} of {self._replicas} replicas have "
+                "confirmed the change in time."
+            )
+        return answers[0]
 
     def call(self, command: Callable[[redis.Redis], _T], *, again: bool = True) -> _T:
         """Send a command and return its answer.
@@ -84,7 +106,7 @@ class RedisServer:
 
     def close(self) -> None:
         """End all connections. Idempotent; a later call would connect again."""
-        self._pool.disconnect()
+        self._client.connection_pool.disconnect()
 
 
 def _raise_refusal(exc: redis.RedisError) -> None:

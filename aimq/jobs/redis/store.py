@@ -2,10 +2,11 @@
 
 Every method takes one round trip, and leases go by the server's clock. What is acknowledged is as
 durable as the server is set up to be: ``appendonly yes`` keeps it when Redis is killed,
-``appendfsync always`` when its machine fails, and ``maxmemory-policy noeviction`` keeps it from
-being thrown out. ``hash-max-listpack-value 1024`` makes a task's record a third smaller. A user of
-its own needs ``~aimq:* &aimq:* +@all -@dangerous +info``. Redis Cluster is not supported.
-``record.lua`` says how a job is kept.
+``appendfsync always`` when its machine fails, ``?wait=1`` in the URL when a replica takes its
+place, and ``maxmemory-policy noeviction`` keeps it from being thrown out.
+``hash-max-listpack-value 1024`` makes a task's record a third smaller. A user of its own needs
+``~aimq:* &aimq:* +@all -@dangerous +info``. Redis Cluster is not supported. ``record.lua`` says how
+a job is kept.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from itertools import chain
 from typing import Any, Final
 
@@ -57,13 +57,16 @@ class RedisStore:
         self._server = RedisServer(settings.store_url)
         self._watches: list[Watch] = []
         self._lifetime = settings.result_ttl_seconds * MICRO
+        self._production = settings.environment == "production"
         self._told_of_durability = False
 
     def create(self, jobs: Sequence[Job], idempotency_keys: Sequence[str] = ()) -> list[Job]:
         """See `JobStore.create`."""
         keys = idempotency_keys or [""] * len(jobs)
         pairs = zip(jobs, keys, strict=True)
-        answers = self._each("create", [self._lifetime], [_creation(*pair) for pair in pairs])
+        answers = self._each(
+            "create", [self._lifetime], [_creation(*pair) for pair in pairs], replicated=True
+        )
         return [
             from_pairs(decoded(found[0]), found[1]) if found else job
             for job, found in zip(jobs, answers, strict=True)
@@ -115,7 +118,8 @@ class RedisStore:
     def settle(self, outcomes: Sequence[Outcome]) -> list[bool]:
         """See `JobStore.settle`."""
         mark = secrets.token_hex(_TOKEN_BYTES)
-        return list(map(bool, self._each("settle", [mark], list(map(_settlement, outcomes)))))
+        settlements = list(map(_settlement, outcomes))
+        return list(map(bool, self._each("settle", [mark], settlements, replicated=True)))
 
     def fail(self, job_id: str, error: str) -> Job | None:
         """See `JobStore.fail`."""
@@ -149,22 +153,33 @@ class RedisStore:
         return watch.stop
 
     def check(self) -> None:
-        """See `JobStore.check`. Warns once when the server may lose what it acknowledged."""
+        """See `JobStore.check`.
+
+        A server that may lose what it acknowledged is refused in production, and warned of once
+        in development.
+        """
         self._server.call(lambda client: client.set("aimq:check", 1, ex=60))
         if not self._told_of_durability:
+            for risk in self._risks():
+                if self._production:
+                    raise StoreUnavailable(risk)
+                _log.warning("%s", risk)
             self._told_of_durability = True
-            self._warn_of_loss()
 
-    def _warn_of_loss(self) -> None:
-        with suppress(StoreUnavailable):  # the user may lack the right to ask
+    def _risks(self) -> list[str]:
+        """Return how the server may lose jobs; nothing where it does not let us ask."""
+        try:
             info = self._server.call(lambda client: client.info())
-            address = self._server.address
-            if not info.get("aof_enabled"):
-                _log.warning("Redis at %s forgets jobs when killed: set appendonly yes", address)
-            if info.get("maxmemory_policy", "noeviction") != "noeviction":
-                _log.warning(
-                    "Redis at %s may throw jobs out: set maxmemory-policy noeviction", address
-                )
+        except StoreUnavailable as exc:
+            _log.debug("%s", exc)
+            return []
+        shown = f"Redis at {self._server.address}"
+        risks = []
+        if not info.get("aof_enabled"):
+            risks.append(f"{shown} forgets jobs when killed: set appendonly yes")
+        if info.get("maxmemory_policy", "noeviction") != "noeviction":
+            risks.append(f"{shown} may throw jobs out: set maxmemory-policy noeviction")
+        return risks
 
     def close(self) -> None:
         """See `JobStore.close`."""
@@ -175,14 +190,19 @@ class RedisStore:
         self._server.close()
 
     def _each(
-        self, script: str, head: Sequence[Argument], items: Sequence[Sequence[Argument]]
+        self,
+        script: str,
+        head: Sequence[Argument],
+        items: Sequence[Sequence[Argument]],
+        *,
+        replicated: bool = False,
     ) -> list[Any]:
         """Run a script on items, so many in a call; return its answers, one an item."""
-        return [
-            answer
-            for at in range(0, len(items), _BULK)
-            for answer in self._server.run(script, [*head, *chain(*items[at : at + _BULK])])
-        ]
+        answers: list[Any] = []
+        for at in range(0, len(items), _BULK):
+            arguments = [*head, *chain(*items[at : at + _BULK])]
+            answers += self._server.run(script, arguments, replicated=replicated)
+        return answers
 
     def _change(self, script: str, job_id: str, *arguments: Argument) -> Job | None:
         pairs = self._server.run(script, [encoded(job_id), *arguments])

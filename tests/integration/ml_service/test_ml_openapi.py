@@ -7,6 +7,7 @@ more of the checks. Every status must be one that the document promises.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from urllib.parse import quote
 
@@ -125,3 +126,8 @@ def test_records_are_described_by_the_version_in_service(process, document, exam
     promised = operation["responses"]["200"]["content"]["application/json"]["schema"]
     jsonschema.validate(answer.json(), {**promised, "components": document["components"]})
     assert {"400", "413", "415", "422", "429", "503"} <= set(operation["responses"])
+
+
+def test_every_reference_in_the_document_leads_somewhere(document):
+    referred = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert referred <= set(document["components"]["schemas"])

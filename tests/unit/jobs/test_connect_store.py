@@ -11,7 +11,7 @@ from aimq.settings import Settings
 
 
 def test_the_scheme_chooses_the_adapter_and_nothing_is_reached_yet(tmp_path):
-    for scheme in ("redis", "rediss"):
+    for scheme in ("redis", "rediss", "redis+sentinel"):
         store = connect_store(Settings(store_url=f"{scheme}://127.0.0.1:1/0"))
         assert isinstance(store, RedisStore)
         store.close()
@@ -26,7 +26,15 @@ def test_another_scheme_is_refused_with_those_that_are_known(url):
         connect_store(Settings(store_url=url))
 
 
-@pytest.mark.parametrize("url", ["redis://host:port/0", "redis://host:99999/0", "redis://h/?db=x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://host:port/0", "redis://host:99999/0", "redis://h/?db=x", "redis://h/0?wait=x",
+        "redis://h/0?wait=-1", "redis+sentinel://h:26379", "redis+sentinel://h:port/mymaster/0",
+        "redis+sentinel://h,/mymaster/0", "redis+sentinel://h/mymaster/x",
+        "redis+sentinel://h/mymaster/0?other=1",
+    ],
+)  # fmt: skip
 def test_a_malformed_redis_url_is_refused(url):
     with pytest.raises(SettingsError, match="AIMQ_STORE_URL"):
         connect_store(Settings(store_url=url))

@@ -29,7 +29,7 @@ def plain(tmp_path):
 
 
 def child_of(reader):
-    (child,) = reader._pool._pool._idle
+    (child,) = reader._pool._idle
     return child._process
 
 
@@ -96,7 +96,7 @@ def test_processes_end_with_their_parent(plain):
     script = (
         "import sys; from pathlib import Path; from aimq.workbook.reader import WorkbookReader\n"
         "reader = WorkbookReader(256); reader.read(Path(sys.argv[1]), 10)\n"
-        "print(reader._pool._pool._idle[0]._process.pid, flush=True); sys.stdin.read()"
+        "print(reader._pool._idle[0]._process.pid, flush=True); sys.stdin.read()"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", script, str(plain)], stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -1,4 +1,4 @@
-"""Child processes that parse workbooks, kept for the next file. See `aimq.workbook.child`."""
+"""The parent's end of a process that parses workbooks; `aimq.workbook.child` is the other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import sys
 from typing import Any, BinaryIO, Final
 
 from aimq import errors
-from aimq.child_pool import ChildPool
 from aimq.errors import AimqError, InternalError, TaskTooLong, WorkbookError, WorkerDied
 
 #: Longest wait for a child that is stopped, in seconds. One that is busy ends itself sooner.
@@ -36,41 +35,8 @@ TOO_LONG: Final = f"The workbook takes too long to be read. {_SMALLER}"
 logger = logging.getLogger(__name__)
 
 
-class ParserPool:
-    """At most `count` files at once, each in a process. Thread-safe."""
-
-    def __init__(self, count: int) -> None:
-        self._pool = ChildPool(_Child, count)
-        self.close = self._pool.close
-
-    def ask(
-        self, request: dict[str, Any], file: BinaryIO, target: BinaryIO, wait: float | None = None
-    ) -> dict[str, Any]:
-        """Return a child's answer about a file. Blocks.
-
-        Args:
-            file: the workbook, an open file with a descriptor.
-            target: where the cells go, likewise.
-            wait: longest wait for a free process, in seconds.
-
-        Raises:
-            Overloaded: no process became free.
-            TaskTooLong: the process reached its time limit.
-            WorkbookError: the process reached its memory limit, or as the child says.
-            WorkerDied: the process was killed.
-            AimqError: as the child says.
-        """
-        with self._pool.child(wait) as child:
-            answer = child.ask(request, [file.fileno(), target.fileno()])
-            if answer["worn"]:
-                child.close()
-        if "error" in answer:
-            raise _error(answer)
-        return answer
-
-
-class _Child:
-    """One process, behind a socket."""
+class Parser:
+    """One process, behind a socket. Used by one thread at a time, but for `kill`."""
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
@@ -86,9 +52,23 @@ class _Child:
 
     @property
     def alive(self) -> bool:
+        """False if it ended while it was idle."""
         return self._process.poll() is None
 
-    def ask(self, request: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], file: BinaryIO, target: BinaryIO) -> dict[str, Any]:
+        """Return the answer about a file, which may be an error. Blocks.
+
+        Args:
+            file: the workbook, an open file with a descriptor.
+            target: where the cells go, likewise.
+
+        Raises:
+            TaskTooLong: the time limit is reached.
+            WorkbookError: the memory limit is reached.
+            WorkerDied: the process was killed.
+            InternalError: the process failed.
+        """
+        descriptors = [file.fileno(), target.fileno()]
         received = bytearray()
         try:
             socket.send_fds(self._socket, [json.dumps(request).encode()], descriptors)
@@ -102,9 +82,12 @@ class _Child:
         except OSError as exc:
             raise self._ended() from exc
         answer: dict[str, Any] = json.loads(received)
+        if answer["worn"]:
+            self.close()
         return answer
 
     def kill(self) -> None:
+        """End the process; the thread that waits for its answer gets `WorkerDied`."""
         self._process.kill()
 
     def close(self) -> None:
@@ -124,7 +107,7 @@ class _Child:
         return InternalError(f"The process that reads workbooks ended with exit code {code}.")
 
 
-def _error(answer: dict[str, Any]) -> AimqError:
+def error_of(answer: dict[str, Any]) -> AimqError:
     """Return the error that a child answers with."""
     if answer["error"] == InternalError.__name__:
         logger.error("Reading a workbook failed: %s", answer["detail"])
