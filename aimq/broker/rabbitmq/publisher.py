@@ -182,8 +182,8 @@ class Publisher:
     def _confirmed(self, channel: Channel, frame: Method) -> None:
         """Resolve what a confirm is about; after a refusal, go on with another channel.
 
-        Before 4.0 a channel that met a queue while the node of its leader was lost is refused
-        every message for as long as that node is away; one opened later is not.
+        RabbitMQ 3.10 goes on refusing all messages of a channel that was opened just when the node
+        of a queue's leader was lost, while that node is away. A channel opened later is not refused.
         """
         method: Any = frame.method
         tags = [method.delivery_tag]
