@@ -183,7 +183,7 @@ class Publisher:
         """Resolve what a confirm is about; after a refusal, go on with another channel.
 
         RabbitMQ 3.10 goes on refusing all messages of a channel that was opened just when the node
-        of a queue's leader was lost, while that node is away. A channel opened later is not refused.
+        of a queue's leader was lost. It takes those of a channel opened later.
         """
         method: Any = frame.method
         tags = [method.delivery_tag]
