@@ -23,7 +23,7 @@ from aimq.errors import AimqError
 from aimq.factorial_pool import FactorialPool
 from aimq.files.connect import connect_files
 from aimq.freeze_gc import freeze_gc
-from aimq.http.probes import Check, routes
+from aimq.http.probes import Check, needing_all, routes
 from aimq.http.serve import address, bind
 from aimq.jobs.connect import connect_store
 from aimq.jobs.port import JobStore
@@ -145,7 +145,8 @@ def _stop_on_signals(stopping: threading.Event) -> None:
 @contextmanager
 def _probes(sock: socket.socket, checks: Mapping[str, Callable[[], None]]) -> Iterator[None]:
     """Serve ``/metrics`` and ``/health/*`` from a thread for the length of a ``with`` block."""
-    app = Starlette(routes=routes({name: _awaited(check) for name, check in checks.items()}))
+    readiness = needing_all({name: _awaited(check) for name, check in checks.items()})
+    app = Starlette(routes=routes(readiness))
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: server.run([sock]), name="probes", daemon=True)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from starlette.routing import Route
 
-from aimq.errors import AimqError, TransientError
+from aimq.errors import TransientError
 from aimq.http import probes
+from aimq.http.probes import UP, Readiness
 from interface.context import Context
 
 #: Longest wait for the store or the files, in seconds.
 _SECONDS: Final = 3.0
-_UP: Final = "up"
 
 
 def routes(context: Context) -> list[Route]:
@@ -23,29 +24,26 @@ def routes(context: Context) -> list[Route]:
     The interface is ready while it can serve predictions, which need the ML service, or uploads
     and tasks, which need the store and the files. The answer says what is wrong with each part.
     """
-    parts: dict[str, str] = {}
 
-    async def check() -> None:
+    async def look() -> Readiness:
         store, files = await asyncio.gather(
-            _ask(context, context.store.check), _ask(context, context.files.check)
+            probes.outcome(partial(_in_time, context, context.store.check)),
+            probes.outcome(partial(_in_time, context, context.files.check)),
         )
-        ml_service = context.schema.problem or _UP
-        broker = context.queues.problem or _UP
-        parts.update(store=store, files=files, broker=broker, ml_service=ml_service)
-        if ml_service != _UP and not store == files == _UP:
-            raise TransientError("Neither predictions nor uploads can be served.")
+        parts = {
+            "store": store,
+            "files": files,
+            "broker": context.queues.problem or UP,
+            "ml_service": context.schema.problem or UP,
+        }
+        return Readiness(parts["ml_service"] == UP or store == files == UP, parts)
 
-    return probes.routes(
-        {"interface": check}, context.metrics.registry, reported=lambda: dict(parts)
-    )
+    return probes.routes(look, context.metrics.registry)
 
 
-async def _ask(context: Context, check: Callable[[], None]) -> str:
+async def _in_time(context: Context, check: Callable[[], None]) -> None:
     try:
         async with asyncio.timeout(_SECONDS):
             await context.threads.run(check)
     except TimeoutError:
-        return f"no answer in {_SECONDS:g} s"
-    except AimqError as exc:
-        return exc.detail
-    return _UP
+        raise TransientError(f"no answer in {_SECONDS:g} s") from None

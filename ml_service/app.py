@@ -108,7 +108,9 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     problems.install(app)
     documentation.install(app)
     _add_routes(app, context)
-    app.router.routes.extend(probes.routes({"models": context.catalogue.check}, registry))
+    app.router.routes.extend(
+        probes.routes(probes.needing_all({"models": context.catalogue.check}), registry)
+    )
     return app
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NamedTuple
 
 import msgspec
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
@@ -13,38 +14,63 @@ from starlette.routing import Route
 
 from aimq.errors import AimqError
 
-#: Raises an `AimqError` that says why the service cannot work now.
+#: Raises an `AimqError` that says why a part does not work now.
 Check = Callable[[], Awaitable[None]]
 
 #: Exempt from rate limits, load shedding and API keys.
 PATHS = ("/health/live", "/health/ready", "/metrics")
 
 
+UP: Final = "up"
+
+
+class Readiness(NamedTuple):
+    """Whether a service should be sent requests.
+
+    Attributes:
+        parts: name of each part to `UP`, or to what is wrong with it.
+    """
+
+    ready: bool
+    parts: dict[str, str]
+
+
+def needing_all(checks: Mapping[str, Check]) -> Callable[[], Awaitable[Readiness]]:
+    """Return the readiness of a service that needs each of its parts."""
+
+    async def look() -> Readiness:
+        parts = {name: await outcome(check) for name, check in checks.items()}
+        return Readiness(all(part == UP for part in parts.values()), parts)
+
+    return look
+
+
+async def outcome(check: Check) -> str:
+    """Return `UP`, or what a check says is wrong."""
+    try:
+        await check()
+    except AimqError as exc:
+        return exc.detail
+    return UP
+
+
 def routes(
-    checks: dict[str, Check],
-    registry: CollectorRegistry = REGISTRY,
-    reported: Callable[[], dict[str, str]] = dict,
+    readiness: Callable[[], Awaitable[Readiness]], registry: CollectorRegistry = REGISTRY
 ) -> list[Route]:
     """Return the routes.
 
-    Args:
-        checks: what readiness depends on, by name.
-        reported: what else the readiness answer tells, by name: ``up`` or a sentence.
+    The readiness answer names each part; where it is 503, ``problems`` are those that do not work.
     """
 
     async def live(_: Request) -> Response:
         return _json({"status": "live"})
 
     async def ready(_: Request) -> Response:
-        problems = {}
-        for name, check in checks.items():
-            try:
-                await check()
-            except AimqError as exc:
-                problems[name] = exc.detail
-        if problems:
-            return _json({"status": "not ready", "problems": problems, **reported()}, status=503)
-        return _json({"status": "ready", **reported()})
+        is_ready, parts = await readiness()
+        if is_ready:
+            return _json({"status": "ready", **parts})
+        problems = {name: part for name, part in parts.items() if part != UP}
+        return _json({"status": "not ready", "problems": problems, **parts}, status=503)
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

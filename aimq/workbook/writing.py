@@ -80,8 +80,9 @@ def _cut(text: str, size: int) -> str:
 
 
 def _write_rows(part: IO[bytes], sheet: Sheet, texts: _Texts) -> None:
-    part.write(f'<worksheet xmlns="{MAIN}"><sheetData>'.encode())
     columns = [get_column_letter(place + 1) for place in range(len(sheet.headers))]
+    corner = f"{columns[-1]}{len(sheet.frame) + 1}"  # blank cells at the edges are not written
+    part.write(f'<worksheet xmlns="{MAIN}"><dimension ref="A1:{corner}"/><sheetData>'.encode())
     titles = zip(columns, sheet.headers, strict=True)
     header = "".join(_text(column, 1, texts.xml(title)) for column, title in titles if title)
     part.write(f'<row r="1">{header}</row>'.encode())
