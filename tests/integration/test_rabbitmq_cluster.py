@@ -54,7 +54,7 @@ class SystemUnderLoad:
         settings = Settings(store_url=f"sqlite:///{folder / 'jobs.db'}")
         self._store = SqliteStore(settings)
         self._brokers = [
-            RabbitBroker(Settings(broker_url=cluster.url(first=first, options="?heartbeat=4")))
+            RabbitBroker(Settings(broker_url=cluster.url(first=first, options="?heartbeat=2")))
             for first in range(3)
         ]
         self.queue = f"aimq.test-{uuid.uuid4().hex[:12]}"

@@ -55,7 +55,8 @@ class RabbitCluster:
     def await_whole(self, queue: str) -> None:
         """Wait until every node serves, and takes part in a quorum queue."""
         for node in self.nodes:
-            self._await(lambda node=node: self._is_whole(node, queue))
+            self._await(lambda node=node: self._sees_all(node))
+        self._await(lambda: self._column(self.nodes[0], queue, "online").count("@") == _SIZE)
 
     @staticmethod
     def _await(condition: Callable[[], bool]) -> None:
@@ -64,14 +65,13 @@ class RabbitCluster:
             assert time.monotonic() < deadline, "the cluster is not as it should be"
             time.sleep(_POLL_SECONDS)
 
-    def _is_whole(self, asked: RabbitServer, queue: str) -> bool:
+    @staticmethod
+    def _sees_all(asked: RabbitServer) -> bool:
         question = (
             "{length(rabbit_mnesia:cluster_nodes(running)), rabbit_node_monitor:partitions()}."
         )
         try:
-            if asked.rabbitmqctl("eval", question).strip() != f"{{{_SIZE},[]}}":
-                return False
-            return self._column(asked, queue, "online").count("@") == _SIZE
+            return asked.rabbitmqctl("eval", question).strip() == f"{{{_SIZE},[]}}"
         except RuntimeError:  # it is on its way back
             return False
 
