@@ -18,7 +18,7 @@ class Child(Protocol):
         """False if it ended while it was idle."""
 
     def kill(self) -> None:
-        """End the process; whoever waits for its answer learns of it."""
+        """End the process; a thread that waits for its answer is told."""
 
     def close(self) -> None:
         """End the process and release what it held. Idempotent."""

@@ -112,11 +112,11 @@ def _replay(context: Context, letter: DeadMessage) -> bool:
             context.store.fail(job_id, job.error or letter.failure.error)
         raise
     if replayed is None:
-        _publish_anew(context, job_id, letter)
+        _publish_again(context, job_id, letter)
     return replayed is not None
 
 
-def _publish_anew(context: Context, job_id: str, letter: DeadMessage) -> None:
+def _publish_again(context: Context, job_id: str, letter: DeadMessage) -> None:
     """Publish the message of a job whose letter was taken by another caller: if that one deleted
     it, the job has no other message; if that one replayed it, the claim makes a second harmless.
     """

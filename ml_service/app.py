@@ -22,7 +22,7 @@ from aimq.http.threads import ThreadPool
 from aimq.http.workers import Worker, for_all, listen, supervise
 from aimq.settings import Settings
 from aimq.telemetry import configure_logging
-from ml_service import factorial, models, openapi, rate_limit, v2
+from ml_service import models, openapi, rate_limit, simulated_model, v2
 from ml_service.admission import Admission
 from ml_service.aimd import Aimd
 from ml_service.catalogue import Catalogue
@@ -141,7 +141,7 @@ def _add_routes(app: MlService, context: ServiceContext) -> None:
     app.include_router(v2.routes(context))
     limited = rate_limit.limit_routes(app, context.settings, context.rate)
     app.include_router(models.routes(context.catalogue, limited))
-    app.include_router(factorial.routes(context.settings, limited))
+    app.include_router(simulated_model.routes(context.settings, limited))
 
 
 def _predictions(context: ServiceContext) -> list[AsgiRoute]:

@@ -13,9 +13,9 @@ import msgspec
 from aimq.http import problems
 from aimq.schema.jsonschema import record_schema
 from aimq.schema.model import Schema
-from ml_service.factorial import FactorialRequest
 from ml_service.models import Reload
 from ml_service.predict import ARROW, JSON
+from ml_service.simulated_model import FactorialRequest
 from ml_service.v2_tensors import InferRequest, InferResponse
 
 Document = dict[str, Any]

@@ -38,7 +38,7 @@ class ConnectionBroken(Exception):
         self.untouched = untouched
 
 
-class Connection(asyncio.Protocol):
+class MlConnection(asyncio.Protocol):
     """Sends one request at a time. Belongs to one event loop.
 
     Attributes:

@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from aimq.errors import MlUnavailable, Overloaded, SettingsError, TimedOut
-from aimq.ml_client.connection import Connection, ConnectionBroken, MlAnswer
+from aimq.ml_client.connection import ConnectionBroken, MlAnswer, MlConnection
 
 #: Most connections to the ML service at once; further requests wait for one.
 MAX_CONNECTIONS: Final = 256
@@ -49,7 +49,7 @@ class MlRelay:
         if token:
             lines += f"Authorization: Bearer {token}\r\n"
         self._fixed = lines.encode("latin-1")
-        self._idle: list[Connection] = []
+        self._idle: list[MlConnection] = []
         self._slots = asyncio.Semaphore(max_connections)
         self._under_way = 0
         self._max_under_way = max_connections + MAX_WAITING
@@ -110,7 +110,7 @@ class MlRelay:
                 connection.close()
             return answer
 
-    def _take_idle(self) -> Connection | None:
+    def _take_idle(self) -> MlConnection | None:
         """Return the connection used last, which is the least likely to be stale."""
         while self._idle:
             connection = self._idle.pop()
@@ -118,12 +118,12 @@ class MlRelay:
                 return connection
         return None
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> MlConnection:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 _, connection = await loop.create_connection(
-                    Connection, self._host, self._port, ssl=self._tls
+                    MlConnection, self._host, self._port, ssl=self._tls
                 )
         except (OSError, TimeoutError) as exc:
             raise MlUnavailable(

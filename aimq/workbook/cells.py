@@ -26,7 +26,7 @@ MAX_COLUMNS: Final = 16_384
 _CHUNK: Final = 5_000
 
 
-class Kind(IntEnum):
+class CellKind(IntEnum):
     """What a cell is. ``number`` holds 0 or 1 for TRUTH and seconds for DURATION; ``text`` holds
     ISO 8601 for DATE, MOMENT and TIME.
     """
@@ -42,14 +42,14 @@ class Kind(IntEnum):
 
 
 _KINDS: Final[dict[type, int]] = {
-    float: int(Kind.NUMBER),
-    int: int(Kind.NUMBER),
-    bool: int(Kind.TRUTH),
-    dt.timedelta: int(Kind.DURATION),
-    str: int(Kind.TEXT),
-    dt.date: int(Kind.DATE),
-    dt.datetime: int(Kind.MOMENT),
-    dt.time: int(Kind.TIME),
+    float: int(CellKind.NUMBER),
+    int: int(CellKind.NUMBER),
+    bool: int(CellKind.TRUTH),
+    dt.timedelta: int(CellKind.DURATION),
+    str: int(CellKind.TEXT),
+    dt.date: int(CellKind.DATE),
+    dt.datetime: int(CellKind.MOMENT),
+    dt.time: int(CellKind.TIME),
 }
 _NUMERIC: Final = frozenset({float, int, bool, dt.timedelta})
 CELL: Final = pa.struct({"kind": pa.int8(), "number": pa.float64(), "text": pa.string()})
@@ -133,7 +133,7 @@ def _encode(cells: Sequence[Any]) -> pa.StructArray:
     kinds = np.array([_KINDS[type(cell)] for cell in cells], dtype=np.int8)
     if str in types:
         blank = pc.equal(texts, "").fill_null(False)
-        kinds[blank.to_numpy(zero_copy_only=False)] = Kind.EMPTY
+        kinds[blank.to_numpy(zero_copy_only=False)] = CellKind.EMPTY
         texts = pc.if_else(blank, None, texts)
     arrays = [pa.array(kinds), _numbers(cells, types), texts]
     return pa.StructArray.from_arrays(arrays, fields=list(CELL))

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from aimq.workbook.cells import Kind
+from aimq.workbook.cells import CellKind
 
 
 @dataclass(frozen=True)
@@ -47,26 +47,26 @@ def read_sheet(name: str, headers: list[str], cells: BinaryIO) -> Sheet:
 def _series(cells: pa.StructArray) -> pd.Series[Any]:
     kinds, numbers, texts = (cells.field(name) for name in ("kind", "number", "text"))
     codes = kinds.to_numpy()
-    present = set(np.unique(codes).tolist()) - {Kind.EMPTY}
-    if present <= {Kind.NUMBER}:
+    present = set(np.unique(codes).tolist()) - {CellKind.EMPTY}
+    if present <= {CellKind.NUMBER}:
         return pd.Series(numbers.to_numpy(zero_copy_only=False))
-    if present == {Kind.TEXT}:
+    if present == {CellKind.TEXT}:
         series: pd.Series[Any] = texts.to_pandas().astype("str")
         return series
     objects = np.full(len(codes), None, dtype=object)
     for kind in present:
         rows = np.flatnonzero(codes == kind)
-        source = numbers if kind <= Kind.DURATION else texts
+        source = numbers if kind <= CellKind.DURATION else texts
         objects[rows] = [_VALUES[kind](value) for value in source.take(rows).to_pylist()]
-    return pd.Series(objects, dtype="boolean" if present == {Kind.TRUTH} else object)
+    return pd.Series(objects, dtype="boolean" if present == {CellKind.TRUTH} else object)
 
 
 _VALUES: Final[dict[int, Callable[[Any], Any]]] = {
-    Kind.NUMBER: float,
-    Kind.TRUTH: bool,
-    Kind.DURATION: lambda seconds: dt.timedelta(seconds=seconds),
-    Kind.TEXT: str,
-    Kind.DATE: dt.date.fromisoformat,
-    Kind.MOMENT: dt.datetime.fromisoformat,
-    Kind.TIME: dt.time.fromisoformat,
+    CellKind.NUMBER: float,
+    CellKind.TRUTH: bool,
+    CellKind.DURATION: lambda seconds: dt.timedelta(seconds=seconds),
+    CellKind.TEXT: str,
+    CellKind.DATE: dt.date.fromisoformat,
+    CellKind.MOMENT: dt.datetime.fromisoformat,
+    CellKind.TIME: dt.time.fromisoformat,
 }

@@ -221,18 +221,18 @@ async def test_a_request_cancelled_just_as_its_answer_comes_leaves_no_open_conne
 
     async with serving(handler) as relay:
         task = asyncio.create_task(relay.post(b"/", b""))
-        deliver = connection_module.Connection.on_message_complete
+        deliver = connection_module.MlConnection.on_message_complete
 
         def cancelled_with_its_answer(connection):
             deliver(connection)
             task.cancel()
 
-        connection_module.Connection.on_message_complete = cancelled_with_its_answer
+        connection_module.MlConnection.on_message_complete = cancelled_with_its_answer
         try:
             with pytest.raises(asyncio.CancelledError):
                 await task
         finally:
-            connection_module.Connection.on_message_complete = deliver
+            connection_module.MlConnection.on_message_complete = deliver
         await asyncio.wait_for(closed.wait(), 5)
 
 
