@@ -92,7 +92,7 @@ class _Client:
 
     async def ask(self, method: str, path: str, body: bytes = b"") -> int:
         """Return the status of one request."""
-        head = f"{method} {path} HTTP/1.1\r\nHost: soak\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         self._writer.write(head.encode() + body)
         answer = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         length = int(answer.partition(b"content-length: ")[2].split(b"\r\n")[0])
