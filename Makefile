@@ -31,14 +31,14 @@ up: $(VENV)/.runtime ## Serve until Ctrl-C
 train: $(VENV)/.runtime ## Train and publish a new model version
 	@$(AIMQ) train
 
-test: $(VENV)/.dev services ## Run every test, with coverage
+test: $(VENV)/.dev services ## Run the tests, with coverage
 	@$(PY) -m coverage erase
-	@$(PY) -m coverage run -m pytest
+	@$(PY) -m coverage run -m pytest -m "not faults"
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
 
 test-quick: $(VENV)/.dev ## Run the tests that start nothing heavy
-	@$(PY) -m pytest -q -m "not slow and not rabbitmq and not redis"
+	@$(PY) -m pytest -q -m "not slow and not rabbitmq and not redis and not faults"
 
 compose-up: ## Write .env with random secrets once, build the image, start everything (needs Docker)
 	@deploy/env
@@ -46,6 +46,9 @@ compose-up: ## Write .env with random secrets once, build the image, start every
 	@echo "Waiting for http://127.0.0.1:8080/health/ready (models are trained the first time)"
 	@for n in $$(seq 150); do curl -sf -o /dev/null http://127.0.0.1:8080/health/ready && exit 0; sleep 2; done; \
 		docker compose ps; echo "Not ready after 5 minutes; look at: docker compose logs" >&2; exit 1
+
+test-faults: $(VENV)/.dev services ## Kill cluster nodes and primaries, freeze workers, step clocks
+	@$(PY) -m pytest -m faults
 
 test-compose: $(VENV)/.dev ## Build the image, run the compose file, score the sample (needs Docker)
 	@$(PY) -m pytest -q -p no:cacheprovider tests/deploy/compose_run.py

@@ -9,7 +9,7 @@ import pytest
 from tests.ml_stand_in import Fault
 from tests.system import free_ports
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(180)]
 
 WORKER = Path(__file__).parent / "jumping_worker.py"
 JUMPS = pytest.mark.parametrize("jump", ["3600", "-3600"], ids=["forward", "back"])

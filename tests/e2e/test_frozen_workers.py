@@ -13,7 +13,7 @@ from aimq.broker.topology import UPLOADS
 from aimq.messages import Kind, Message
 from tests.system import free_ports
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(180)]
 
 WORKER = Path(__file__).parent / "frozen_worker.py"
 TWO_DAYS = 2 * 86_400

@@ -18,7 +18,7 @@ from aimq.settings import Settings
 from tests.servers.plugin import private
 from tests.servers.rabbitmq_cluster import RabbitCluster
 
-pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.rabbitmq, pytest.mark.slow, pytest.mark.timeout(300)]
 
 PATIENCE = 60.0
 LEASE = 60.0

@@ -15,7 +15,7 @@ from aimq.settings import Settings
 from tests.servers.plugin import private
 from tests.servers.redis import RedisServer, SentinelServer
 
-pytestmark = [pytest.mark.redis, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.faults, pytest.mark.redis, pytest.mark.timeout(180)]
 PATIENCE = 60.0
 
 
