@@ -9,6 +9,7 @@ import msgspec
 
 from aimq.errors import AimqError, ClientError, FieldError, Invalid, TooLarge
 from aimq.ml_client.blocking import MlClient
+from aimq.schema.model import UNGROUPED
 from batch_processor.disposition import Ack
 from batch_processor.work import Result, Work
 
@@ -63,6 +64,9 @@ def _result(answer: Mapping[str, Any]) -> Result:
         errors: list[FieldError] = answer.get("errors", [])
         return Invalid(str(answer["error"]), errors=errors)
     version = str(answer.get("model_version", ""))
-    # The group's key is the schema's; it is the other text of an answer.
+    # The group's key is the schema's; it is the other text of an answer. Without groups: "all".
     groups = [v for k, v in answer.items() if k != "model_version" and isinstance(v, str)]
-    return Ack(result=msgspec.json.encode(answer), model_versions=dict.fromkeys(groups, version))
+    return Ack(
+        result=msgspec.json.encode(answer),
+        model_versions=dict.fromkeys(groups or [UNGROUPED], version),
+    )
