@@ -198,6 +198,6 @@ def _far_out(schema: Schema, frame: pd.DataFrame) -> Mask:
         low, high = np.quantile(target[mine], [0.25, 0.75])
         reach = FENCE * (high - low)
         far = (target < low - reach) | (target > high + reach)
-        if far[mine].mean() <= TAIL:
+        if far[mine].sum() <= max(1, TAIL * mine.sum()):
             out |= mine & far
     return out

@@ -30,8 +30,8 @@ def infer_target(column: RawColumn, task: Task | None, notes: list[str]) -> dict
     Raises:
         Invalid: the column cannot be predicted, or not as this task; says why and what to do.
     """
-    _check(column)
     notes += check_readable(column)
+    _check(column)
     chosen = task or (Task.CLASSIFICATION if _few(column) else Task.REGRESSION)
     table = {
         "name": column.name,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -44,7 +44,7 @@ class RawColumn:
     name: str
     rows: int
     texts: pd.Series[str]
-    counts: NDArray[np.int64]
+    counts: NDArray[np.integer[Any]]
     words: dict[str, int]
 
     @classmethod

@@ -83,5 +83,6 @@ def _days(feature: Feature, text: pd.Series[str], blank: Mask) -> tuple[NDArray[
             "write all as 2024-05-31."
         )
     unread = np.isnat(dates.days) & ~blank
-    shown_days = dates.days.astype(str).astype(object)
-    return np.where(np.isnat(dates.days), None, shown_days), unread
+    texts = dates.days.astype(str).astype(object)
+    texts[np.isnat(dates.days)] = None
+    return texts, unread
