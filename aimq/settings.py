@@ -109,7 +109,11 @@ class Settings(Constants, BaseSettings):
     models_dir: Path = Path("models")
     """Folder of the published model versions."""
     model_name: str = "used_cars"
-    """Which published model is served and trained: a folder of ``models_dir``."""
+    """Which published model is the default, and what is trained without a table: a folder of
+    ``models_dir``."""
+    models_memory_mb: Positive = 1024
+    """Memory of all models that the ML service holds, by estimate, in MiB of each process; over it
+    the least recently used ones are unloaded, but the default."""
 
     interface_host: str = "127.0.0.1"
     """Address the interface listens on."""
