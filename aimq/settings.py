@@ -76,6 +76,8 @@ class Constants(BaseModel):
     seconds; 5 in production, where a load balancer has to notice."""
     task_seconds: Seconds = 300.0
     """Longest computation of one task, in seconds; then it is stopped and fails."""
+    training_seconds: Seconds = 1200.0
+    """Longest training of an uploaded table, in seconds; then it is stopped and fails."""
     webhook_attempts: Positive = 10
     """Attempts at one webhook before it is dead-lettered."""
     webhook_timeout_seconds: Seconds = 10.0
