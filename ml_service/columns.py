@@ -113,7 +113,11 @@ def _places(version: Version, found: pa.Schema) -> dict[str, int]:
         raise Invalid(
             f"Columns of a type that is not read here: {', '.join(odd)}.",
             errors=[
-                {"field": name, "message": f"holds {kind}, neither text, numbers, booleans nor dates", "given": kind}
+                {
+                    "field": name,
+                    "message": f"holds {kind}, no text, numbers or dates",
+                    "given": kind,
+                }
                 for name, kind in odd.items()
             ],
         )
