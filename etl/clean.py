@@ -108,7 +108,7 @@ def _tidy(schema: Schema, frame: pd.DataFrame, account: Account) -> tuple[pd.Dat
     Returns:
         The table, NaN where a cell cannot be read, and the rows that have a blank.
     """
-    features = [schema.group_feature, *schema.features]
+    features = schema.fields
     categories = {
         f.name: {spelling: f.categories[code] for spelling, code in f.codes().items()}
         for f in features

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request
@@ -12,7 +13,6 @@ from aimq.errors import NotFound
 from aimq.http.bodies import read_body
 from aimq.http.problems import documented
 from interface.context import Context
-from interface.record_schemas import json_body
 from interface.responses import relayed_response
 from interface.schema_cache import KnownModel
 
@@ -20,11 +20,31 @@ from interface.schema_cache import KnownModel
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _MAX_BODY: Final = 4096
 _CONTENT_TYPE: Final = (b"content-type", b"application/json")
-_VERSION: Final = {"version": {"type": "string"}}
-_PERCENT: Final = {"percent": {"type": "number", "minimum": 0, "maximum": 100}}
-_HTML: Final = {200: {"description": "One HTML page", "content": {"text/html": {}}}}
+Document = dict[str, Any]
 _READING: Final = documented(404, 429, 503, 504)
 _CHANGING: Final = documented(400, 404, 408, 409, 413, 422, 429, 503, 504)
+_HTML: Final[dict[int | str, Document]] = {
+    200: {"description": "One HTML page", "content": {"text/html": {}}}
+}
+#: What is read of a model, by the rest of the path: summary and answers.
+_READ: Final = {
+    "": ("One model in full", _READING),
+    "/schema": ("Its fields and answers", _READING),
+    "/drift": ("How its features have drifted from training", _READING),
+    "/report": ("Its training report", {**_HTML, **_READING}),
+}
+_VERSION: Final[Document] = {"version": {"type": "string"}}
+_PERCENT: Final[Document] = {"percent": {"type": "number", "minimum": 0, "maximum": 100}}
+#: What is changed, by the rest of the path: summary, fields, and those that are needed.
+_CHANGE: Final[dict[str, tuple[str, Document, Sequence[str]]]] = {
+    "/reload": ("Serve a version", _VERSION, ()),
+    "/rollback": ("Serve the version before", {}, ()),
+    "/canary": (
+        "Send a share of single records to another version; 0 per cent ends it",
+        _VERSION | _PERCENT,
+        ("version", "percent"),
+    ),
+}
 
 Name = Annotated[str, Path(description="Name of a model, as `GET /models` lists them.")]
 
@@ -63,64 +83,50 @@ def _check(name: str) -> None:
 
 
 def router(context: Context) -> APIRouter:
-    """Return the routes. Problem documents of the ML service pass as they are."""
+    """Return the routes. Statuses and problem documents of the ML service pass as they are."""
     routes = APIRouter(tags=["models"], default_response_class=Response)
-
-    async def get(path: bytes) -> Response:
-        return relayed_response(await context.ml.get(path))
-
-    async def post(request: Request, path: bytes) -> Response:
-        body = await read_body(request.scope, request.receive, _MAX_BODY)
-        return relayed_response(await context.ml.post_once(path, body, (_CONTENT_TYPE,)))
 
     @routes.get("/models", summary="The models that are served", responses=documented(429, 503))
     async def models() -> Response:
-        return await get(b"/models")
-
-    @routes.get("/models/{name}", summary="One model in full", responses=_READING)
-    async def model(name: Name) -> Response:
-        return await get(model_path(name, ""))
-
-    @routes.get("/models/{name}/schema", summary="Its fields and answers", responses=_READING)
-    async def schema(name: Name) -> Response:
-        return await get(model_path(name, "/schema"))
-
-    @routes.get("/models/{name}/drift", summary="Drift of its features", responses=_READING)
-    async def drift(name: Name) -> Response:
-        return await get(model_path(name, "/drift"))
-
-    @routes.get(
-        "/models/{name}/report", summary="Its training report", responses={**_HTML, **_READING}
-    )
-    async def report(name: Name) -> Response:
-        return await get(model_path(name, "/report"))
+        return relayed_response(await context.ml.get(b"/models"))
 
     @routes.post("/models/reload", summary="Serve a version of the default", **_body(_VERSION))
     async def reload_default(request: Request) -> Response:
-        return await post(request, b"/models/reload")
+        return await _post(context, request, b"/models/reload")
 
-    @routes.post("/models/{name}/reload", summary="Serve a version", **_body(_VERSION))
-    async def reload(request: Request, name: Name) -> Response:
-        return await post(request, model_path(name, "/reload"))
-
-    @routes.post("/models/{name}/rollback", summary="Serve the version before", **_body({}))
-    async def rollback(request: Request, name: Name) -> Response:
-        return await post(request, model_path(name, "/rollback"))
-
-    @routes.post(
-        "/models/{name}/canary",
-        summary="Send a share of single records to a version; 0 per cent ends it",
-        **_body(_VERSION | _PERCENT, required=["version", "percent"]),
-    )
-    async def canary(request: Request, name: Name) -> Response:
-        return await post(request, model_path(name, "/canary"))
-
+    for what, (summary, responses) in _READ.items():
+        routes.get(f"/models/{{name}}{what}", summary=summary, responses=responses)(
+            _reader(context, what)
+        )
+    for what, (summary, properties, required) in _CHANGE.items():
+        routes.post(f"/models/{{name}}{what}", summary=summary, **_body(properties, required))(
+            _changer(context, what)
+        )
     return routes
 
 
-def _body(properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:
+def _reader(context: Context, what: str) -> Callable[..., Awaitable[Response]]:
+    async def read(name: Name) -> Response:
+        return relayed_response(await context.ml.get(model_path(name, what)))
+
+    return read
+
+
+def _changer(context: Context, what: str) -> Callable[..., Awaitable[Response]]:
+    async def change(request: Request, name: Name) -> Response:
+        return await _post(context, request, model_path(name, what))
+
+    return change
+
+
+async def _post(context: Context, request: Request, path: bytes) -> Response:
+    body = await read_body(request.scope, request.receive, _MAX_BODY)
+    return relayed_response(await context.ml.post_once(path, body, (_CONTENT_TYPE,)))
+
+
+def _body(properties: Document, required: Sequence[str] = ()) -> Document:
     """Return the documentation of a route that changes what is served."""
-    schema = {"type": "object", "properties": properties, "required": required or []}
-    extra = json_body(schema)
-    extra["requestBody"]["required"] = bool(required)
-    return {"responses": _CHANGING, "openapi_extra": extra}
+    schema = {"type": "object", "properties": properties, "required": list(required)}
+    content = {"application/json": {"schema": schema}}
+    body = {"requestBody": {"required": bool(required), "content": content}}
+    return {"responses": _CHANGING, "openapi_extra": body}

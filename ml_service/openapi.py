@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from aimq.http import problems
-from aimq.schema.jsonschema import record_schema
+from aimq.schema.jsonschema import answer_schema, record_schema
 from aimq.schema.model import Schema
 from ml_service.models import Reload
 from ml_service.predict import ARROW, JSON
@@ -108,23 +108,11 @@ def schemas(schema: Schema | None) -> Document:
     return {
         **described,
         "Record": record_schema(schema) if schema else {"type": "object"},
-        "Prediction": _prediction(schema) if schema else {"type": "object"},
+        "Prediction": answer_schema(schema) if schema else {"type": "object"},
         "Failed": {
             "type": "object",
             "required": ["error", "errors"],
             "properties": {"error": {"type": "string"}, "errors": errors},
         },
         "V2Error": {"type": "object", "properties": {"error": {"type": "string"}}},
-    }
-
-
-def _prediction(schema: Schema) -> Document:
-    return {
-        "type": "object",
-        "required": [schema.prediction, schema.group, "model_version"],
-        "properties": {
-            schema.prediction: {"type": "number", "description": schema.target_unit},
-            schema.group: {"type": "string", "enum": list(schema.groups)},
-            "model_version": {"type": "string"},
-        },
     }

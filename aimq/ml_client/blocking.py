@@ -41,7 +41,10 @@ _REFUSALS: Final[tuple[type[AimqError], ...]] = (
 )
 _ERRORS: Final = {kind.status: kind for kind in _REFUSALS} | {403: errors.Unauthorized}
 #: What reading an answer raises that is not of the form agreed on.
-_MALFORMED: Final = (pa.ArrowException, msgspec.MsgspecError, ValueError, LookupError, TypeError)
+_MALFORMED: Final = (
+    pa.ArrowException, msgspec.MsgspecError, ValueError, LookupError, TypeError,
+    errors.ModelRefused,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
