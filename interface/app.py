@@ -30,6 +30,7 @@ from interface import (
     predictions,
     readiness,
     tasks,
+    training,
     uploads,
 )
 from interface.background import forever
@@ -39,7 +40,9 @@ from interface.record_schemas import components
 from interface.sweep import expire, republish_lost, sweep
 
 _ABOUT: Final = "Takes spreadsheets and single records, and gives predictions."
-_ROUTERS: Final = (tasks, jobs, uploads, models, factorials, factorial_reports, dead_letters)
+_ROUTERS: Final = (
+    tasks, jobs, uploads, models, training, factorials, factorial_reports, dead_letters,
+)  # fmt: skip
 
 logger = logging.getLogger(__name__)
 

@@ -77,6 +77,30 @@ PREDICT_PICKLE: Final[Document] = {
     **PREDICT,
     "responses": {**PREDICT["responses"], **problems.documented(501)},
 }
+_ANY: Final = {"type": "object"}
+PREDICT_BY_NAME: Final[Document] = {
+    "tags": ["predictions"],
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {
+                JSON: {"schema": {"oneOf": [_ANY, {"type": "array", "items": _ANY}]}},
+                ARROW: _STREAM,
+            },
+        }
+    },
+    "responses": {
+        200: {
+            "description": "As of `/predict/onnx`; `GET /models/{name}/schema` describes both.",
+            "headers": PREDICT["responses"][200]["headers"],
+            "content": {
+                JSON: {"schema": {"oneOf": [_ANY, {"type": "array", "items": _ANY}]}},
+                ARROW: _STREAM,
+            },
+        },
+        **problems.documented(400, 401, 404, 408, 413, 415, 422, 429, 503, 504),
+    },
+}
 INFER: Final[Document] = {
     "tags": [V2_TAG],
     "openapi_extra": {
