@@ -9,6 +9,7 @@ import msgspec
 
 from aimq.errors import AimqError, ClientError, FieldError, Invalid, TooLarge
 from aimq.ml_client.blocking import MlClient
+from aimq.schema.model import UNGROUPED
 from batch_processor.disposition import Ack
 from batch_processor.work import Result, Work
 
