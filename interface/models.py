@@ -34,7 +34,7 @@ _READ: Final = {
     "/report": ("Its training report", {**_HTML, **_READING}),
 }
 _VERSION: Final[Document] = {"version": {"type": "string"}}
-_PERCENT: Final[Document] = {"percent": {"type": "number", "minimum": 0, "maximum": 100}}
+_PERCENT: Final[Document] = {"percent": {"type": "integer", "minimum": 0, "maximum": 100}}
 #: What is changed, by the rest of the path: summary, fields, and those that are needed.
 _CHANGE: Final[dict[str, tuple[str, Document, Sequence[str]]]] = {
     "/reload": ("Serve a version", _VERSION, ()),
@@ -42,7 +42,7 @@ _CHANGE: Final[dict[str, tuple[str, Document, Sequence[str]]]] = {
     "/canary": (
         "Send a share of single records to another version; 0 per cent ends it",
         _VERSION | _PERCENT,
-        ("version", "percent"),
+        ("percent",),
     ),
 }
 
