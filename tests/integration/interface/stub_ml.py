@@ -117,7 +117,8 @@ class StubMl:
             body = json.dumps({"schema": self.sources[parts[2]]}).encode()
         else:
             status, headers, body = self.status, self.headers, self.body
-        headers = {"content-type": "application/json", "content-length": str(len(body)), **headers}
+        media_type = "text/html" if parts[-1] == "report" else "application/json"
+        headers = {"content-type": media_type, "content-length": str(len(body)), **headers}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return f"HTTP/1.1 {status} X\r\n{lines}\r\n".encode() + body
 
