@@ -64,11 +64,13 @@ class Ack:
     Attributes:
         result: of a task, as JSON bytes; of a spreadsheet its notes.
         result_key: key of the file with the result, if there is one.
+        model: the model that was chosen during the work, if one was.
         counts: row counts by field name: rows_total, rows_done, rows_failed.
     """
 
     result: bytes = b""
     result_key: str = ""
+    model: str = ""
     model_versions: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
 
@@ -186,6 +188,7 @@ def outcome(claim: Claim, disposition: Disposition) -> Outcome:
                 status=Status.DONE,
                 result=disposition.result,
                 result_key=disposition.result_key,
+                model=disposition.model,
                 model_versions=disposition.model_versions,
                 counts=disposition.counts,
             )

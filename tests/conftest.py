@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
 
 from aimq.settings import Settings
+
+if TYPE_CHECKING:
+    from tests.tables import TrainingTable
 
 pytest_plugins = ["tests.servers.plugin"]
 
@@ -47,3 +50,11 @@ def trained_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         console=Console(quiet=True),
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainingTable]:
+    """Four tables unlike cars, by name; see `tests.tables`. Read them, do not change them."""
+    from tests.tables import write_tables  # noqa: PLC0415 - slow to import
+
+    return write_tables(tmp_path_factory.mktemp("tables"))

@@ -44,6 +44,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         filename: the client's name of the upload, made safe to show; never used as a path.
+        model: name of the model that predicts; empty for the default, or until one is chosen by
+            the columns of a spreadsheet.
+        interval: per cent that prediction intervals are to cover; 0 for none.
         rows_total: rows of the spreadsheet, once known.
         attempts: attempts begun.
         error: what a person should do about it; set when status is failed, retrying or cancelled.
@@ -60,6 +63,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     job_id: str = msgspec.field(default_factory=new_job_id)
     kind: Kind
     filename: str = ""
+    model: str = ""
+    interval: int = 0
     status: Status = Status.QUEUED
     rows_total: int | None = None
     rows_done: int = 0
@@ -98,6 +103,7 @@ PUBLIC_FIELDS: Final = (
     "job_id",
     "kind",
     "filename",
+    "model",
     "status",
     "rows_total",
     "rows_done",

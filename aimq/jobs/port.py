@@ -63,6 +63,7 @@ class Outcome:
         status: DONE, FAILED, RETRYING (another attempt will come) or QUEUED (handed back).
         result_key: key of the file that holds the result, when it is done and there is one. The
             key has the claim's token in it, so that no other claim writes there.
+        model: the model that was chosen during the work; empty leaves the job's as it is.
         counts: changed row counts by field name: rows_total, rows_done, rows_failed.
     """
 
@@ -71,6 +72,7 @@ class Outcome:
     error: str | None = None
     result: bytes = b""
     result_key: str = ""
+    model: str = ""
     model_versions: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
 

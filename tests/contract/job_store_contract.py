@@ -202,6 +202,8 @@ class JobStoreContract:
         job = Job(
             kind=Kind.FACTORIAL,
             filename="f",
+            model="houses",
+            interval=90,
             status=Status.RETRYING,
             rows_total=0,
             rows_done=3,
@@ -456,6 +458,16 @@ class JobStoreContract:
         assert not self.settle(store, stale, Status.DONE, result_key="results/a/first.xlsx")
         assert store.get(claim.job.job_id).result_key == "results/a/second.xlsx"
         assert [job.result_key for job in store.recent()] == ["results/a/second.xlsx"]
+
+    def test_a_model_chosen_during_the_work_is_stored_and_one_named_before_stays(
+        self, store, other
+    ):
+        chosen, named = self.claimed(store), self.claimed(store, model="houses", interval=90)
+        assert self.settle(store, chosen, Status.DONE, model="wine")
+        assert self.settle(store, named, Status.DONE)
+        found = [other.get(claim.job.job_id) for claim in (chosen, named)]
+        assert [(job.model, job.interval) for job in found] == [("wine", 0), ("houses", 90)]
+        assert {job.model for job in other.recent()} == {"wine", "houses"}
 
     def test_a_failed_job_has_its_error(self, store):
         claim = self.claimed(store)

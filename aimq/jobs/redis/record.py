@@ -48,6 +48,7 @@ _DECODE: Final[Mapping[str, Callable[[bytes], Any]]] = {
     "rows_done": int,
     "rows_failed": int,
     "attempts": int,
+    "interval": int,
     "model_versions": lambda data: msgspec.json.decode(data, type=dict[str, str]),
     "created_at": _moment,
     "started_at": _moment,
@@ -90,7 +91,7 @@ def outcome_fields(outcome: Outcome) -> list[Field]:
     changed = to_fields(
         {
             name: getattr(outcome, name)
-            for name in ("error", "result", "result_key", "model_versions")
+            for name in ("error", "result", "result_key", "model", "model_versions")
         }
     )
     for name, count in outcome.counts.items():

@@ -85,6 +85,8 @@ def settle(tx: Transaction, outcome: Outcome, now: int) -> bool:
         columns["result"] = outcome.result
     if outcome.result_key:
         columns["result_key"] = outcome.result_key
+    if outcome.model:
+        columns["model"] = outcome.model
     if outcome.model_versions:
         columns["model_versions"] = rows.to_column(outcome.model_versions)
     assignments = ", ".join(f"{name} = ?" for name in columns)

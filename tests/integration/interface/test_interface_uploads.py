@@ -220,7 +220,7 @@ async def test_many_uploads_at_once_are_each_a_job(door, store):
 
 @pytest.mark.parametrize("ending", ["disconnect", "silence"])
 async def test_an_upload_that_stops_half_way_is_no_error_of_ours(door, caplog, ending, monkeypatch):
-    monkeypatch.setattr("interface.uploads._STALLED_SECONDS", 0.01)
+    monkeypatch.setattr("interface.upload_form._STALLED_SECONDS", 0.01)
     begun = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nPK'
     messages = [{"type": "http.request", "body": begun, "more_body": True}]
     sent = []

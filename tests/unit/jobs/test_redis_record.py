@@ -18,6 +18,8 @@ JOBS = st.builds(
     kind=st.sampled_from(Kind),
     status=st.sampled_from(Status),
     filename=TEXT,
+    model=TEXT,
+    interval=st.integers(0, 99),
     rows_total=st.none() | COUNTS,
     rows_done=COUNTS,
     rows_failed=COUNTS,
@@ -57,6 +59,11 @@ def test_a_summary_is_all_but_input_and_result(job):
     plain = Job(**{**{name: getattr(job, name) for name in job.__struct_fields__},
                    "input": b"", "result": b""})  # fmt: skip
     assert summary == plain
+
+
+def test_a_record_from_before_models_were_named_is_for_the_default():
+    job = from_hash("id", {b"kind": b"spreadsheet", b"created_at": b"0"})
+    assert (job.model, job.interval) == ("", 0)
 
 
 def test_fields_of_another_purpose_are_passed_over():
