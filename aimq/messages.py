@@ -27,6 +27,7 @@ class Kind(StrEnum):
     PREDICTION = "prediction"
     FACTORIAL = "factorial"
     WEBHOOK = "webhook"
+    TRAINING = "training"
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, rename={"version": "schema"}):

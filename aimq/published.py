@@ -57,6 +57,11 @@ def versions(models_dir: Path, name: str) -> list[str]:
     return sorted(path.parent.name for path in (models_dir / name).glob(f"[!.]*/{MANIFEST}"))
 
 
+def nothing(models_dir: Path, name: str) -> str:
+    """Return the sentence on a model that is not published."""
+    return f"No model {name!r} in {models_dir}: run `aimq train` first."
+
+
 def current_version(models_dir: Path, name: str) -> str:
     """Return the version to serve: what ``current`` names, else the newest.
 
@@ -65,7 +70,7 @@ def current_version(models_dir: Path, name: str) -> str:
     """
     published = versions(models_dir, name)
     if not published:
-        raise NotFound(f"No model {name!r} in {models_dir}: run `aimq train` first.")
+        raise NotFound(nothing(models_dir, name))
     try:
         chosen = (models_dir / name / CURRENT).read_text(encoding="utf-8").strip()
     except OSError:

@@ -76,6 +76,8 @@ class Constants(BaseModel):
     seconds; 5 in production, where a load balancer has to notice."""
     task_seconds: Seconds = 300.0
     """Longest computation of one task, in seconds; then it is stopped and fails."""
+    training_seconds: Seconds = 1200.0
+    """Longest training of an uploaded table, in seconds; then it is stopped and fails."""
     webhook_attempts: Positive = 10
     """Attempts at one webhook before it is dead-lettered."""
     webhook_timeout_seconds: Seconds = 10.0
@@ -109,7 +111,11 @@ class Settings(Constants, BaseSettings):
     models_dir: Path = Path("models")
     """Folder of the published model versions."""
     model_name: str = "used_cars"
-    """Which published model is served and trained: a folder of ``models_dir``."""
+    """Which published model is the default, and what is trained without a table: a folder of
+    ``models_dir``."""
+    models_memory_mb: Positive = 1024
+    """Memory of all models that the ML service holds, by estimate, in MiB of each process; over it
+    the least recently used ones are unloaded, but the default."""
 
     interface_host: str = "127.0.0.1"
     """Address the interface listens on."""

@@ -38,6 +38,7 @@ from batch_processor.factorials import FactorialHandler
 from batch_processor.memory_budget import MemoryBudget, available_memory
 from batch_processor.predictions import PredictionHandler
 from batch_processor.spreadsheets import SpreadsheetHandler
+from batch_processor.training import TrainingHandler
 from batch_processor.webhooks import WebhookHandler
 from batch_processor.work import Handler, one_by_one
 
@@ -83,6 +84,7 @@ def run(settings: Settings, queues: Sequence[str] = WORK_QUEUES) -> int:
             Kind.PREDICTION: PredictionHandler(client, settings.max_body_kb * 1024 // 2),
             Kind.FACTORIAL: one_by_one(FactorialHandler(files, pool)),
             Kind.WEBHOOK: one_by_one(WebhookHandler(store, settings)),
+            Kind.TRAINING: one_by_one(TrainingHandler(files, settings, available_memory() // 2)),
         }
         if not _wait_for(checks, stopping):
             return 0

@@ -43,7 +43,6 @@ from batch_processor import disposition, metrics
 from batch_processor.context import ConsumerConfig, ConsumerContext
 from batch_processor.disposition import Ack, DeadLetter, Defer, Disposition, Requeue, Retry
 from batch_processor.outcomes import Outcomes
-from batch_processor.read_write_lock import ReadWriteLock
 from batch_processor.work import Result, Work, webhook_job
 
 #: Time between two tries to store outcomes while the store is away, in seconds.
@@ -59,8 +58,6 @@ class Consumer:
         self, subscription: Subscription, config: ConsumerConfig, context: ConsumerContext
     ) -> None:
         self._subscription, self._config, self._context = subscription, config, context
-        # Isolated work neither waits for other work nor keeps it waiting.
-        self._lock = ReadWriteLock() if config.isolated else context.lock
         self._outcomes = Outcomes(context.store, self._stored)
         self._stopping = threading.Event()
         self._store_failures = 0
@@ -93,7 +90,13 @@ class Consumer:
     def process(self, deliveries: Sequence[Delivery]) -> None:
         """Work on deliveries and settle every one."""
         received = self._decode(deliveries)
-        with self._lock.shared():
+        isolated = [one for one in received if one[1].kind in self._config.isolated]
+        self._work(self._claim(isolated))
+        self._process([one for one in received if one not in isolated])
+
+    def _process(self, received: Sequence[tuple[Delivery, Message]]) -> None:
+        """Work on what may crash this process."""
+        with self._context.lock.shared():
             works = self._claim(received)
             crashed = [work for work in works if self._crashes(work)]
             if len(works) > 1:
@@ -102,7 +105,7 @@ class Consumer:
         if len(works) == 1 and crashed and self._work_at_once(crashed):
             return
         for work in crashed:
-            with self._lock.exclusive():
+            with self._context.lock.exclusive():
                 self._work(self._claim([(work.delivery, work.message)]))
 
     def _decode(self, deliveries: Sequence[Delivery]) -> list[tuple[Delivery, Message]]:
@@ -116,7 +119,7 @@ class Consumer:
 
     def _readable(self, delivery: Delivery) -> Message:
         message = decode(delivery.body)
-        if message.kind is not self._config.kind:
+        if queue_of(message.kind) != self._config.queue:
             raise MessageRejected(f"{delivery.queue} takes no messages of kind {message.kind}")
         return message
 
@@ -203,7 +206,7 @@ class Consumer:
 
     def _crashes(self, work: Work) -> int:
         """How many workers the job may have crashed."""
-        return 0 if self._config.isolated else work.claim.crashes
+        return 0 if work.job.kind in self._config.isolated else work.claim.crashes
 
     def _crashed_too_often(self, work: Work) -> bool:
         """True if the job crashed its worker too often; it is failed then."""
@@ -214,7 +217,7 @@ class Consumer:
 
     def _work_at_once(self, crashed: Sequence[Work]) -> bool:
         """Work on a job with the claim that it has, if there is no other; else release it."""
-        with self._lock.exclusive(wait=False) as alone:
+        with self._context.lock.exclusive(wait=False) as alone:
             if alone:
                 self._work(crashed)
             else:

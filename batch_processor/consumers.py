@@ -14,10 +14,12 @@ from aimq.settings import Settings
 from batch_processor import predictions
 from batch_processor.consumer import Consumer
 from batch_processor.context import ConsumerConfig, ConsumerContext
-from batch_processor.work import Handler
+from batch_processor.work import Handler, by_kind
 
 #: Threads for predictions: while one waits for the ML service, the other settles and receives.
 _PREDICTION_THREADS: Final = 2
+#: Trainings at once. Each takes a thread of the uploads for minutes; scoring keeps its own.
+_TRAININGS: Final = 1
 #: Threads for webhooks: they wait for the receivers, most of the time.
 _WEBHOOK_THREADS: Final = 4
 #: Part of the time for stopping that is kept for putting messages back, in seconds.
@@ -37,10 +39,11 @@ def consumer_configs(
     every = (
         ConsumerConfig(
             kind=Kind.SPREADSHEET,
-            handler=handlers[Kind.SPREADSHEET],
+            handler=by_kind(handlers),
             policy=policy,
-            threads=settings.concurrency,
-            prefetch=settings.prefetch,
+            threads=settings.concurrency + _TRAININGS,
+            prefetch=settings.prefetch + _TRAININGS,
+            isolated={Kind.TRAINING},
         ),
         ConsumerConfig(
             kind=Kind.PREDICTION,
@@ -56,7 +59,7 @@ def consumer_configs(
             policy=policy,
             threads=settings.concurrency,
             prefetch=settings.concurrency,
-            isolated=True,
+            isolated={Kind.FACTORIAL},
         ),
         ConsumerConfig(
             kind=Kind.WEBHOOK,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from aimq.backoff import RetryPolicy
@@ -21,8 +21,9 @@ class ConsumerConfig:
     Attributes:
         batch: most jobs given to the handler at once.
         prefetch: most messages held unsettled.
-        isolated: the work runs in child processes, so that a crash of this process says nothing
-            about the job: it neither counts nor calls for exclusive work.
+        isolated: kinds whose work runs in child processes, so that a crash of this process says
+            nothing about the job: it neither counts nor calls for exclusive work. Such work
+            neither waits for other work nor keeps it waiting.
     """
 
     kind: Kind
@@ -31,7 +32,7 @@ class ConsumerConfig:
     threads: int
     prefetch: int
     batch: int = 1
-    isolated: bool = False
+    isolated: Collection[Kind] = ()
 
     @property
     def queue(self) -> str:

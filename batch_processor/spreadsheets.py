@@ -6,16 +6,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
+import pyarrow as pa
 
 from aimq.errors import NotFound, UnsupportedMedia, WorkbookError
 from aimq.files import FileStore
 from aimq.files.keys import new_result_key, upload_key
-from aimq.ml_client.blocking import MlClient
+from aimq.ml_client.blocking import MlClient, ScoredTable
 from aimq.schema import Schema
 from aimq.settings import Settings
 from aimq.workbook.package import unpacked_size
@@ -56,7 +57,8 @@ class SpreadsheetHandler:
 
     def __call__(self, work: Work) -> Ack:
         """Score the upload of a job and store the result. Raises `AimqError` and `Stopped`."""
-        schema = self._client.schema()  # before the long reading: it may be away
+        model = work.job.model
+        schema = self._client.schema(model)  # before the long reading: it may be away
         with ExitStack() as stack:
             try:
                 path = stack.enter_context(self._files.local_copy(upload_key(work.job.job_id)))
@@ -65,13 +67,13 @@ class SpreadsheetHandler:
             stack.enter_context(self._memory.reserve(_memory_of(path), work.check))
             sheet = self._reader.read(path, self._settings.max_rows)
             work.check()
-            return self._score(work, sheet, schema)
+            return self._score(work, sheet, model, schema)
 
-    def _score(self, work: Work, sheet: Sheet, schema: Schema) -> Ack:
+    def _score(self, work: Work, sheet: Sheet, model: str, schema: Schema) -> Ack:
         scored = score(
             sheet,
             schema,
-            self._client,
+            _ModelPredictor(self._client, model, work.job.interval),
             batch_rows=self._settings.batch_rows,
             report=_throttled(work, time.monotonic),
         )
@@ -85,9 +87,22 @@ class SpreadsheetHandler:
         return Ack(
             result=msgspec.json.encode(notes),
             result_key=key,
+            model=model,
             model_versions=scored.model_versions,
             counts=counts,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _ModelPredictor:
+    """Predictions of one model, with the intervals that a job asks for."""
+
+    client: MlClient
+    model: str
+    interval: int
+
+    def predict_table(self, table: pa.Table) -> ScoredTable:
+        return self.client.predict_table(table, self.model, self.interval)
 
 
 def _memory_of(path: Path) -> int:

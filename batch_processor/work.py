@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import msgspec
@@ -72,6 +72,11 @@ def one_by_one(function: Callable[[Work], Ack | Defer]) -> Handler:
             return exc
 
     return lambda works: [attempt(work) for work in works]
+
+
+def by_kind(handlers: Mapping[Kind, Handler]) -> Handler:
+    """Return a handler that gives each job to the handler of its kind."""
+    return lambda works: [result for work in works for result in handlers[work.job.kind]([work])]
 
 
 def webhook_job(task: Job) -> Job:

@@ -152,7 +152,7 @@ def _sales(schema: Schema, rows: int, random: np.random.Generator) -> pd.DataFra
     kilometers = np.minimum(np.floor(age * monthly + random.integers(5, 500, rows)), 480_000)
     drawn["doors"][np.isin(drawn["vehicle_type"], ["Coupe", "Convertible"])] = "2 to 3"
     numbers = {"kilometers": kilometers, "age_in_months": age}
-    frame = pd.DataFrame({schema.group: groups, "model": models, **drawn, **numbers})
+    frame = pd.DataFrame({schema.group_feature.name: groups, "model": models, **drawn, **numbers})
     frame[schema.target] = price(frame) * np.exp(_NOISE * random.standard_normal(rows))
     for name in (*numbers, schema.target):
         frame[name] = frame[name].round().clip(lower=300 if name == schema.target else 0)
@@ -187,7 +187,7 @@ def _draw(shares: dict[str, tuple[float, float]], rows: int, random: np.random.G
 def _soil(schema: Schema, clean: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
     """Return the table with the dirt of real ones, in `DIRT`'s shares."""
     cells = {name: clean[name].to_numpy(dtype=object).copy() for name in clean.columns}
-    words = [schema.group, *(f.name for f in schema.features if not f.numeric)]
+    words = [schema.group_feature.name, *(f.name for f in schema.features if not f.numeric)]
 
     def some(kind: str, among: list[str]) -> list[tuple[Texts, NDArray[np.intp]]]:
         """Choose rows for a kind of dirt, and for each row a column it falls on."""

@@ -29,6 +29,7 @@ from interface import (
     predictions,
     readiness,
     tasks,
+    training,
     uploads,
 )
 from interface.background import forever
@@ -38,7 +39,7 @@ from interface.record_schemas import components
 from interface.sweep import expire, republish_lost, sweep
 
 _ABOUT: Final = "Takes spreadsheets and single records, and gives predictions."
-_ROUTERS: Final = (tasks, jobs, uploads, factorials, factorial_reports, dead_letters)
+_ROUTERS: Final = (tasks, jobs, uploads, training, factorials, factorial_reports, dead_letters)
 
 logger = logging.getLogger(__name__)
 

@@ -83,6 +83,8 @@ async def find(context: Context, job_id: str) -> Job:
 
 
 async def _result(context: Context, job: Job) -> Response:
+    if job.kind is Kind.TRAINING:
+        raise NotFound("A training makes no workbook; what it made is in GET /jobs/{job_id}.")
     if job.kind is not Kind.SPREADSHEET:
         raise NotFound("This job has no workbook; its result is under /results.")
     if job.status is not Status.DONE:

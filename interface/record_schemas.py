@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from aimq.schema import Schema
-from aimq.schema.jsonschema import record_schema
+from aimq.schema.jsonschema import answer_schema, record_schema
 
 RECORD: Final = {"$ref": "#/components/schemas/Record"}
 PREDICTION: Final = {"$ref": "#/components/schemas/Prediction"}
@@ -23,13 +23,4 @@ def components(schema: Schema | None) -> dict[str, Any]:
     """Return the components by name; any object while the schema is not known."""
     if schema is None:
         return {"Record": {"type": "object"}, "Prediction": {"type": "object"}}
-    prediction = {
-        "type": "object",
-        "properties": {
-            schema.prediction: {"type": "number"},
-            schema.group: {"type": "string"},
-            "model_version": {"type": "string"},
-        },
-        "required": [schema.prediction, schema.group, "model_version"],
-    }
-    return {"Record": record_schema(schema), "Prediction": prediction}
+    return {"Record": record_schema(schema), "Prediction": answer_schema(schema)}

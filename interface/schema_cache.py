@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from aimq.errors import AimqError, MlUnavailable
+from aimq.errors import AimqError, MlUnavailable, ModelRefused
 from aimq.ml_client.relay import MlRelay
 from aimq.schema import Schema
 from aimq.schema.model import parse_schema
@@ -53,6 +53,6 @@ class SchemaCache:
             return
         try:
             schema = parse_schema(msgspec.json.decode(body)["schema"])
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError) as exc:
+        except (msgspec.DecodeError, KeyError, TypeError, ValueError, ModelRefused) as exc:
             raise MlUnavailable("GET /models of the ML service cannot be understood.") from exc
         self.schema, self.encoder, self._body = schema, RecordEncoder(schema), body

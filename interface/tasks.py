@@ -123,12 +123,12 @@ def _callback_url(context: Context, record: dict[str, Any]) -> str:
 
 
 def _known_fields(context: Context, record: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields that the model needs. Raises `Invalid` when they are wrong."""
+    """Return the fields that the model knows. Raises `Invalid` when they are wrong."""
     schema, encoder = context.schema.schema, context.schema.encoder
     if schema is None or encoder is None:
         return record
     encoder.encode(record)
-    return {name: record[name] for name in schema.columns}
+    return {name: record[name] for name in schema.columns if name in record}
 
 
 async def _find(context: Context, task_id: str) -> Job:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any, Final
 
@@ -47,7 +47,7 @@ class MlService(FastAPI):
     have a fixed path and an ASGI application are called without them.
 
     Attributes:
-        catalogue: the version in service, whose records the OpenAPI document describes.
+        catalogue: the models; the OpenAPI document describes records of the default.
         shortcuts: path to the guarded endpoint of the route for POST there.
     """
 
@@ -65,7 +65,7 @@ class MlService(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
-        version = self.catalogue.peek()
+        version = self.catalogue.default.peek()
         served = version.name if version else None
         document = self.openapi_schema
         if document is None or document["info"]["x-model-version"] != served:
@@ -89,7 +89,12 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     policy = Aimd(lag=settings.latency_target_ms / 2000)  # the rest is for the answer itself
     context = ServiceContext(
         settings=settings,
-        catalogue=Catalogue(settings.models_dir, settings.model_name, connect_runtimes(settings)),
+        catalogue=Catalogue(
+            settings.models_dir,
+            settings.model_name,
+            connect_runtimes(settings),
+            settings.models_memory_mb * 1024 * 1024,
+        ),
         metrics=ServiceMetrics(registry),
         rate=rate,
         admission=Admission(rate, policy, registry),
@@ -136,7 +141,9 @@ def _add_routes(app: MlService, context: ServiceContext) -> None:
     )
     app.add_middleware(guard)
     predictions = _predictions(context)
-    app.shortcuts = {route.path: guard(route.app) for route in predictions}
+    app.shortcuts = {
+        route.path: guard(route.app) for route in predictions if not route.param_convertors
+    }
     app.router.routes.extend([*predictions, *_inference(context)])
     app.include_router(v2.routes(context))
     limited = rate_limit.limit_routes(app, context.settings, context.rate)
@@ -151,15 +158,23 @@ def _predictions(context: ServiceContext) -> list[AsgiRoute]:
     async def predict_pickle() -> None:
         """Predict with the pickle, loaded from disk at every request: the slow baseline."""
 
+    async def predict_by_name(name: str) -> None:
+        """Predict with a model by its name; it is loaded if it is not."""
+
     budget = BodyBudget(_HELD_BODIES * context.settings.max_upload_mb * 1024 * 1024)
-    routes = []
-    for model_format, documented in ((ONNX, predict_onnx), (PICKLE, predict_pickle)):
-        path = f"/predict/{model_format}"
-        answer = Predict(context, model_format, budget)
+
+    def route(
+        path: str, documented: Callable[..., Any], model_format: str, options: dict[str, Any]
+    ) -> AsgiRoute:
+        answer = Predict(context, model_format, budget, by_name="{name}" in path)
         endpoint = Endpoint(answer, context.admission, context.metrics.route(path))
-        options = openapi.PREDICT if model_format == ONNX else openapi.PREDICT_PICKLE
-        routes.append(AsgiRoute(path, documented, endpoint, **options))
-    return routes
+        return AsgiRoute(path, documented, endpoint, **options)
+
+    return [
+        route("/predict/onnx", predict_onnx, ONNX, openapi.PREDICT),
+        route("/predict/pickle", predict_pickle, PICKLE, openapi.PREDICT_PICKLE),
+        route("/models/{name}/predict", predict_by_name, ONNX, openapi.PREDICT_BY_NAME),
+    ]
 
 
 def _inference(context: ServiceContext) -> list[AsgiRoute]:

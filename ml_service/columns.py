@@ -59,7 +59,7 @@ def predict_table(version: Version, model_format: str, frame: pd.DataFrame) -> T
             continue
         group_model = version.groups(model_format).get(group)
         if group_model is None:
-            errors[rows] = f"{version.schema.group}: {version.not_served(group)}"
+            errors[rows] = f"{version.schema.group or 'model'}: {version.not_served(group)}"
             continue
         chosen: Any = slice(None) if rows.all() else rows
         predictions = group_model.predict(columns.matrix(chosen))

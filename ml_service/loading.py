@@ -129,12 +129,13 @@ def _file(source: _Source, group: str) -> ModelFile:
         version=manifest.version,
         path=published.verified(source.folder, manifest, name),
         sha256=manifest.files[name],
-        features=len(source.schema.features),
+        features=len(source.schema.matrix_columns),
     )
 
 
 def _answer(schema: Schema, group: str, version: str) -> bytes:
-    rest = msgspec.json.encode({schema.group: group, "model_version": version})[1:]
+    chosen = {} if schema.group is None else {schema.group: group}
+    rest = msgspec.json.encode({**chosen, "model_version": version})[1:]
     first = b"{" + msgspec.json.encode(schema.prediction) + b":"
     return first.replace(b"%", b"%%") + b"%s," + rest.replace(b"%", b"%%")
 

@@ -52,7 +52,7 @@ class ServiceMetrics(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         self._elsewhere = RequestStats("other")
         self._by_path = {"": self._elsewhere}
-        self.rows: Counter[tuple[str, str]] = Counter()
+        self.rows: Counter[tuple[str, str, str]] = Counter()
         registry.register(self)
 
     def route(self, route: str) -> RequestStats:
@@ -63,10 +63,10 @@ class ServiceMetrics(Collector):
         """Count an answer that was given before any route was asked."""
         self._by_path.get(scope["path"], self._elsewhere).refused(status)
 
-    def predicted(self, endpoint: str, rows: Mapping[str, int]) -> None:
-        """Count rows that have got a prediction, by the runtime that answered."""
+    def predicted(self, endpoint: str, model: str, rows: Mapping[str, int]) -> None:
+        """Count rows of a model that have got a prediction, by the runtime that answered."""
         for runtime, count in rows.items():
-            self.rows[endpoint, runtime] += count
+            self.rows[endpoint, runtime, model] += count
 
     def collect(self) -> Iterable[Metric]:
         """Return the samples; called at each scrape."""
@@ -77,14 +77,14 @@ class ServiceMetrics(Collector):
             "aimq_ml_request_seconds", "Time to answer admitted requests.", labels=["route"]
         )
         rows = CounterMetricFamily(
-            "aimq_ml_rows", "Rows predicted.", labels=["endpoint", "runtime"]
+            "aimq_ml_rows", "Rows predicted.", labels=["endpoint", "runtime", "model"]
         )
         for stats in self._by_path.values():
             for status, count in stats.statuses.items():
                 requests.add_metric([stats.route, str(status)], count)
             latency.add_metric([stats.route], _cumulative(stats.buckets), stats.seconds)
-        for (endpoint, runtime), count in self.rows.items():
-            rows.add_metric([endpoint, runtime], count)
+        for labels, count in self.rows.items():
+            rows.add_metric(labels, count)
         return [requests, latency, rows]
 
 

@@ -12,6 +12,7 @@ from aimq.errors import ClientError, Conflict, ModelRefused
 from aimq.http.bodies import read_body
 from aimq.http.problems import documented
 from ml_service.catalogue import Catalogue
+from ml_service.deployment import Deployment
 from ml_service.predict import JSON
 from ml_service.rate_limit import Decorator
 from ml_service.version import Version
@@ -30,7 +31,7 @@ _RELOAD_BODY: Final = {
 }
 
 
-def describe(version: Version, catalogue: Catalogue) -> dict[str, Any]:
+def describe(version: Version, deployment: Deployment) -> dict[str, Any]:
     """Return what is served, where it comes from, and what was refused."""
     groups = {}
     for group in version.schema.groups:
@@ -57,8 +58,8 @@ def describe(version: Version, catalogue: Catalogue) -> dict[str, Any]:
         "created_at": version.manifest.created_at,
         "data": version.manifest.data,
         "groups": groups,
-        "published": catalogue.published(),
-        "refused": catalogue.refused,
+        "published": deployment.published(),
+        "refused": deployment.refused,
         "schema": version.schema.source,
     }
 
@@ -75,7 +76,7 @@ def routes(catalogue: Catalogue, limited: Decorator) -> APIRouter:
     @limited
     async def models(request: Request) -> Response:  # noqa: ARG001 # the limiter needs it
         """Return what is served: groups, digests, metrics, schema; what was refused, and why."""
-        return _json(describe(catalogue.current, catalogue))
+        return _json(describe(catalogue.default.current, catalogue.default))
 
     @router.post(
         "/models/reload",
@@ -91,10 +92,10 @@ def routes(catalogue: Catalogue, limited: Decorator) -> APIRouter:
         """
         content = await read_body(request.scope, request.receive, _MAX_BODY)
         try:
-            version = await catalogue.reload(_wanted(content))
+            version = await catalogue.default.reload(_wanted(content))
         except ModelRefused as exc:
             raise Conflict(exc.detail) from exc
-        return _json(describe(version, catalogue))
+        return _json(describe(version, catalogue.default))
 
     return router
 

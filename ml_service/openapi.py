@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from aimq.http import problems
-from aimq.schema.jsonschema import record_schema
+from aimq.schema.jsonschema import answer_schema, record_schema
 from aimq.schema.model import Schema
 from ml_service.models import Reload
 from ml_service.predict import ARROW, JSON
@@ -77,6 +77,30 @@ PREDICT_PICKLE: Final[Document] = {
     **PREDICT,
     "responses": {**PREDICT["responses"], **problems.documented(501)},
 }
+_ANY: Final = {"type": "object"}
+PREDICT_BY_NAME: Final[Document] = {
+    "tags": ["predictions"],
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {
+                JSON: {"schema": {"oneOf": [_ANY, {"type": "array", "items": _ANY}]}},
+                ARROW: _STREAM,
+            },
+        }
+    },
+    "responses": {
+        200: {
+            "description": "As of `/predict/onnx`; `GET /models/{name}/schema` describes both.",
+            "headers": PREDICT["responses"][200]["headers"],
+            "content": {
+                JSON: {"schema": {"oneOf": [_ANY, {"type": "array", "items": _ANY}]}},
+                ARROW: _STREAM,
+            },
+        },
+        **problems.documented(400, 401, 404, 408, 413, 415, 422, 429, 503, 504),
+    },
+}
 INFER: Final[Document] = {
     "tags": [V2_TAG],
     "openapi_extra": {
@@ -108,23 +132,11 @@ def schemas(schema: Schema | None) -> Document:
     return {
         **described,
         "Record": record_schema(schema) if schema else {"type": "object"},
-        "Prediction": _prediction(schema) if schema else {"type": "object"},
+        "Prediction": answer_schema(schema) if schema else {"type": "object"},
         "Failed": {
             "type": "object",
             "required": ["error", "errors"],
             "properties": {"error": {"type": "string"}, "errors": errors},
         },
         "V2Error": {"type": "object", "properties": {"error": {"type": "string"}}},
-    }
-
-
-def _prediction(schema: Schema) -> Document:
-    return {
-        "type": "object",
-        "required": [schema.prediction, schema.group, "model_version"],
-        "properties": {
-            schema.prediction: {"type": "number", "description": schema.target_unit},
-            schema.group: {"type": "string", "enum": list(schema.groups)},
-            "model_version": {"type": "string"},
-        },
     }

@@ -1,4 +1,7 @@
-"""``POST /predict/onnx`` and ``/predict/pickle``: a record, a list of records, an Arrow stream."""
+"""``POST /predict/onnx``, ``/predict/pickle`` and ``/models/{name}/predict``.
+
+A body is a record, a list of records, or an Arrow stream.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from aimq.http.bodies import decode_json, read_body
 from aimq.http.headers import header
 from ml_service import columns, records
 from ml_service.context import ServiceContext
+from ml_service.deployment import Deployment
 from ml_service.runtimes.port import Matrix, Predictions
 from ml_service.version import GroupModel, Version
 
@@ -59,11 +63,21 @@ class Predict:
     Args:
         model_format: `ONNX` or `PICKLE`.
         budget: bytes of Arrow streams held at one time, over all formats.
+        by_name: asks the model that the path names (``name``), instead of the default.
     """
 
-    def __init__(self, context: ServiceContext, model_format: str, budget: BodyBudget) -> None:
+    def __init__(
+        self,
+        context: ServiceContext,
+        model_format: str,
+        budget: BodyBudget,
+        *,
+        by_name: bool = False,
+    ) -> None:
         self._format = model_format
+        self._by_name = by_name
         self._catalogue = context.catalogue
+        self._default = context.catalogue.default
         self._admission = context.admission
         self._threads = context.threads
         self._metrics = context.metrics
@@ -74,17 +88,23 @@ class Predict:
 
     async def __call__(self, scope: Scope, receive: Receive) -> Response:
         """Answer a request by what its body is."""
+        deployment = self._default
+        if self._by_name:
+            deployment = self._catalogue.find(scope["path_params"]["name"])
         if media_type(scope) == ARROW:
-            return await self._stream(scope, receive)
+            return await self._stream(deployment, scope, receive)
         body = await read_body(scope, receive, self._max_json)
         async with self._admission:
             value = decode_json(body)
+            if self._by_name:
+                with self._admission.aside():
+                    await deployment.ready()
             if isinstance(value, list):
-                return await self._list(value)
-            return await self._record(value)
+                return await self._list(deployment, value)
+            return await self._record(deployment, value)
 
-    async def _record(self, value: object) -> Response:
-        version = self._catalogue.current
+    async def _record(self, deployment: Deployment, value: object) -> Response:
+        version = deployment.choose()
         encoded = version.encoder.encode(value)
         model = version.model(self._format, encoded.group)
         matrix = np.array([encoded.row], dtype=np.float32)
@@ -93,7 +113,7 @@ class Predict:
         else:
             answer = await self._awaited(model, matrix)
         body = records.encode_answer(version, encoded.group, answer)
-        return self._response(body, JSON, {answer.served_by: 1})
+        return self._response(deployment, body, JSON, {answer.served_by: 1})
 
     async def _awaited(self, model: GroupModel, matrix: Matrix) -> Predictions:
         if model.batcher is not None:
@@ -101,8 +121,8 @@ class Predict:
         with self._admission.aside():
             return await self._threads.run(model.predict, matrix)
 
-    async def _list(self, values: list[object]) -> Response:
-        version = self._catalogue.current
+    async def _list(self, deployment: Deployment, values: list[object]) -> Response:
+        version = deployment.current
         if len(values) <= min(LIST_INLINE, records.most_inline(version, self._format)):
             body, rows = records.score_list(version, self._format, values)
         else:
@@ -110,25 +130,28 @@ class Predict:
                 body, rows = await self._threads.run(
                     records.score_list, version, self._format, values
                 )
-        return self._response(body, JSON, rows)
+        return self._response(deployment, body, JSON, rows)
 
-    async def _stream(self, scope: Scope, receive: Receive) -> Response:
+    async def _stream(self, deployment: Deployment, scope: Scope, receive: Receive) -> Response:
         with self._budget.share() as take:
             body = await read_body(
                 scope, receive, self._max_arrow, seconds=_STREAM_SECONDS, take=take
             )
-            version = self._catalogue.current
+            await deployment.ready()
+            version = deployment.current
             answer, rows = await self._threads.run(self._score_stream, version, body)
-        return self._response(answer, ARROW, rows)
+        return self._response(deployment, answer, ARROW, rows)
 
     def _score_stream(self, version: Version, body: bytes) -> tuple[bytes, Mapping[str, int]]:
         frame = columns.read_stream(body, version, self._max_rows)
         scored = columns.predict_table(version, self._format, frame)
         return columns.write_stream(version, scored), scored.served
 
-    def _response(self, body: bytes, kind: str, rows: Mapping[str, int]) -> Response:
+    def _response(
+        self, deployment: Deployment, body: bytes, kind: str, rows: Mapping[str, int]
+    ) -> Response:
         """Return an answer, and count its rows by the runtime that predicted them."""
-        self._metrics.predicted(self._format, rows)
+        self._metrics.predicted(self._format, deployment.name, rows)
         served_by = ", ".join(sorted(rows)) or "none"
         return Response(body, headers={"content-type": kind, "x-served-by": served_by})
 

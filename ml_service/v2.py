@@ -1,6 +1,6 @@
 """Open Inference Protocol v2: health, metadata, inference with a tensor for each field.
 
-There is one model, named as the published one (``used_cars``). Its inputs are the fields of a
+Each published model is one, under its own name (``used_cars``). Its inputs are the fields of a
 record, the group among them: BYTES tensors for text, numbers otherwise, each of shape [n] or
 [n, 1]. Its output is the prediction, FP64 [n]. Tensors travel as JSON; the binary extension is not
 offered. Source: https://github.com/kserve/open-inference-protocol, REST.
@@ -24,6 +24,7 @@ from aimq.http.headers import header
 from ml_service import openapi, records
 from ml_service.catalogue import Catalogue
 from ml_service.context import ServiceContext
+from ml_service.deployment import NotServing
 from ml_service.predict import JSON, LIST_INLINE
 from ml_service.v2_tensors import InferRequest, encode, metadata, read_rows
 from ml_service.version import ONNX, Version
@@ -42,7 +43,6 @@ class Infer:
         self._admission = context.admission
         self._threads = context.threads
         self._metrics = context.metrics
-        self._name = context.settings.model_name
         self._max_body = context.settings.max_body_kb * 1024
         self._decoder = msgspec.json.Decoder(InferRequest)
 
@@ -53,12 +53,12 @@ class Infer:
         body = await read_body(scope, receive, self._max_body)
         async with self._admission:
             asked = self._decode(body)
-            version = self._catalogue.current
-            check_model(version, self._name, **scope["path_params"])
+            with self._admission.aside():
+                version = await find(self._catalogue, **scope["path_params"])
             rows = read_rows(version, asked)
             outcomes, served = await self._score(version, rows)
         content = encode(version, asked, outcomes)
-        self._metrics.predicted("v2", served)
+        self._metrics.predicted("v2", version.manifest.name, served)
         return Response(
             content, headers={"content-type": JSON, "x-served-by": ", ".join(sorted(served))}
         )
@@ -76,14 +76,21 @@ class Infer:
             return await self._threads.run(records.score, version, ONNX, rows)
 
 
-def check_model(served: Version, name: str, model: str, version: str | None = None) -> None:
-    """Raise `NotFound` unless a path names the model that is served, and its version if any."""
-    if model != name:
-        raise NotFound(f"Unknown model {model[:80]!r}: there is {name!r}.")
+async def find(catalogue: Catalogue, model: str, version: str | None = None) -> Version:
+    """Return the current version of a model, or the one that is named; loads the model.
+
+    Raises:
+        NotFound: no such model is published, or the version is not served.
+        NotServing: the model cannot be loaded.
+    """
+    deployment = catalogue.find(model)
+    await deployment.ready()
+    served = deployment.current
     if version not in {None, served.name}:
         raise NotFound(
-            f"Version {str(version)[:80]!r} of {name!r} is not served: {served.name!r} is."
+            f"Version {str(version)[:80]!r} of {model!r} is not served: {served.name!r} is."
         )
+    return served
 
 
 def problem(error: AimqError, headers: dict[str, str] | None = None) -> Response:
@@ -116,10 +123,9 @@ def routes(context: ServiceContext) -> APIRouter:
     router = APIRouter(tags=[openapi.V2_TAG])
     _add_server_routes(router, context.catalogue)
 
-    def described(describe: Callable[[Version], dict[str, Any]], **path: str) -> Response:
+    async def described(describe: Callable[[Version], dict[str, Any]], **path: str) -> Response:
         try:
-            version = context.catalogue.current
-            check_model(version, context.settings.model_name, **path)
+            version = await find(context.catalogue, **path)
         except AimqError as exc:
             return problem(exc)
         return _json(describe(version))
@@ -132,22 +138,22 @@ def routes(context: ServiceContext) -> APIRouter:
     @router.get(_MODEL, **errors)
     async def model_metadata(model: str) -> Response:
         """Return the inputs and outputs of the model."""
-        return described(metadata, model=model)
+        return await described(metadata, model=model)
 
     @router.get(_VERSION, **errors)
     async def version_metadata(model: str, version: str) -> Response:
         """Return the inputs and outputs of a version."""
-        return described(metadata, model=model, version=version)
+        return await described(metadata, model=model, version=version)
 
     @router.get(f"{_MODEL}/ready", **errors)
     async def model_ready(model: str) -> Response:
         """Return whether the model is served."""
-        return described(is_ready, model=model)
+        return await described(is_ready, model=model)
 
     @router.get(f"{_VERSION}/ready", **errors)
     async def version_ready(model: str, version: str) -> Response:
         """Return whether a version is served."""
-        return described(is_ready, model=model, version=version)
+        return await described(is_ready, model=model, version=version)
 
     return router
 
@@ -166,8 +172,11 @@ def _add_server_routes(router: APIRouter, catalogue: Catalogue) -> None:
     @router.get("/v2/health/ready", response_model=None, responses={503: {}})
     async def ready() -> Response:
         """Return whether models are served."""
-        is_ready = catalogue.peek() is not None
-        return _json({"ready": is_ready}, 200 if is_ready else 503)
+        try:
+            await catalogue.check()
+        except NotServing:
+            return _json({"ready": False}, 503)
+        return _json({"ready": True})
 
 
 def _json(content: object, status: int = 200) -> Response:

@@ -15,6 +15,9 @@ from ml_service.version import Version
 _NUMBERS: Final = frozenset(
     ("UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP32", "FP64")
 )
+_DATATYPES: Final = {
+    FeatureType.NUMBER: "FP64", FeatureType.INTEGER: "INT64", FeatureType.BOOLEAN: "BOOL",
+}  # fmt: skip
 #: Wrong rows that one error describes.
 _DESCRIBED: Final = 5
 
@@ -62,19 +65,20 @@ def read_rows(version: Version, asked: InferRequest) -> list[dict[str, Any]]:
         if wanted.name != schema.prediction:
             raise ClientError(f"Unknown output {wanted.name[:80]!r}: there is {schema.prediction}.")
     tensors = {tensor.name: tensor for tensor in asked.inputs}
-    numeric = {schema.group: False, **{f.name: f.numeric for f in schema.features}}
-    missing = [name for name in schema.columns if name not in tensors]
+    missing = [name for name in schema.required if name not in tensors]
     if missing:
         raise ClientError(f"Inputs missing: {', '.join(missing)}.")
     count = len(asked.inputs[0].data) if asked.inputs[0].shape else 0
-    columns = [_column(tensors[name], count, number=numeric[name]) for name in schema.columns]
-    return [dict(zip(schema.columns, values, strict=True)) for values in zip(*columns, strict=True)]
+    given = [feature for feature in schema.fields if feature.name in tensors]
+    names = [feature.name for feature in given]
+    columns = [_column(feature, tensors[feature.name], count) for feature in given]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
-def _column(tensor: Tensor, count: int, *, number: bool) -> list[Any]:
-    name = tensor.name
-    expected = "a number type" if number else "BYTES"
-    if (tensor.datatype in _NUMBERS) != number or not (number or tensor.datatype == "BYTES"):
+def _column(feature: Feature, tensor: Tensor, count: int) -> list[Any]:
+    name, datatype = tensor.name, _datatype(feature)
+    if tensor.datatype != datatype and not (feature.numeric and tensor.datatype in _NUMBERS):
+        expected = "a number type" if feature.numeric else datatype
         raise ClientError(f"Input {name}: datatype must be {expected}, not {tensor.datatype[:20]}.")
     if tensor.shape not in ([count], [count, 1]):
         raise ClientError(
@@ -118,18 +122,15 @@ def _sentence(error: AimqError) -> str:
 def metadata(version: Version) -> dict[str, Any]:
     """Return the metadata of the model."""
     schema = version.schema
-    group = {"name": schema.group, "datatype": "BYTES", "shape": [-1]}
-    inputs = [{"name": f.name, "datatype": _datatype(f), "shape": [-1]} for f in schema.features]
+    inputs = [{"name": f.name, "datatype": _datatype(f), "shape": [-1]} for f in schema.fields]
     return {
         "name": version.manifest.name,
         "versions": [version.name],
         "platform": "onnx_onnxv1",
-        "inputs": [group, *inputs],
+        "inputs": inputs,
         "outputs": [{"name": schema.prediction, "datatype": "FP64", "shape": [-1]}],
     }
 
 
 def _datatype(feature: Feature) -> str:
-    if not feature.numeric:
-        return "BYTES"
-    return "INT64" if feature.type is FeatureType.INTEGER else "FP64"
+    return _DATATYPES.get(feature.type, "BYTES")

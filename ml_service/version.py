@@ -88,7 +88,7 @@ class Version:
         found = self.groups(model_format).get(group)
         if found is None:
             sentence = self.not_served(group)
-            field_ = self.schema.group
+            field_ = self.schema.group or "model"
             raise Invalid(
                 f"{field_}: {sentence}.",
                 errors=[{"field": field_, "message": sentence, "given": group}],

@@ -29,6 +29,7 @@ _QUEUES: Final = {
     Kind.PREDICTION: TASKS,
     Kind.FACTORIAL: FACTORIALS,
     Kind.WEBHOOK: WEBHOOKS,
+    Kind.TRAINING: UPLOADS,
 }
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from aimq.errors import NotInstalled
+from aimq.parent_watchdog import watch_parent
 from aimq.published import versions
 from aimq.settings import load_settings
 from aimq.telemetry import configure_logging
@@ -29,8 +30,10 @@ def train(
     if_missing: Annotated[
         bool, typer.Option("--if-missing", help="Do nothing when a version is published.")
     ] = False,
+    parent: Annotated[int, typer.Option(hidden=True, help="End when this process ends.")] = 0,
 ) -> None:
     """Clean a table, train one forest per group, check it, and publish the version."""
+    watch_parent(parent)
     settings = load_settings()
     if if_missing and versions(settings.models_dir, settings.model_name):
         return

@@ -44,14 +44,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         filename: the client's name of the upload, made safe to show; never used as a path.
-        model: name of the model that predicts; empty for the default, or until one is chosen by
-            the columns of a spreadsheet.
+        model: name of the model that predicts, or that a training makes; empty for the default, or
+            until one is chosen by the columns of a spreadsheet.
         interval: per cent that prediction intervals are to cover; 0 for none.
         rows_total: rows of the spreadsheet, once known.
         attempts: attempts begun.
         error: what a person should do about it; set when status is failed, retrying or cancelled.
         model_versions: model group to the version that predicted its rows.
-        input: the work of a task, as JSON bytes; empty for a spreadsheet (the file store has it).
+        input: the work of a task, as JSON bytes; of a training its `Training`; empty for a
+            spreadsheet (the file store has it).
         result: the result of a task, as JSON bytes; the `notes` on that of a spreadsheet, which is
             in the file store itself.
         result_key: key of the file that the claim which counts has written; empty where there is
@@ -94,9 +95,19 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             return []
         return msgspec.json.decode(self.result, type=list[str])
 
+    @property
+    def training(self) -> dict[str, object] | None:
+        """What a training has published; None until it is done, and for other kinds of jobs."""
+        if self.kind is not Kind.TRAINING or not self.result:
+            return None
+        return msgspec.json.decode(self.result, type=dict[str, object])
+
     def public(self) -> dict[str, object]:
-        """Return what a client may see, as JSON-ready values."""
-        return {name: msgspec.to_builtins(getattr(self, name)) for name in PUBLIC_FIELDS}
+        """Return what a client may see, as JSON-ready values; `training` of a training only."""
+        shown = {name: msgspec.to_builtins(getattr(self, name)) for name in PUBLIC_FIELDS}
+        if self.kind is Kind.TRAINING:
+            shown["training"] = self.training
+        return shown
 
 
 PUBLIC_FIELDS: Final = (

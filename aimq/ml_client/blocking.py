@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 
 from aimq import errors
 from aimq.backoff import parse_retry_after
-from aimq.errors import AimqError, FieldError, MlUnavailable, TimedOut
+from aimq.errors import AimqError, FieldError, MlUnavailable, NotFound, TimedOut
+from aimq.ml_client.served_models import ServedModel, read_models
 from aimq.schema.model import Schema, parse_schema
 from aimq.settings import Settings
 
@@ -39,7 +41,10 @@ _REFUSALS: Final[tuple[type[AimqError], ...]] = (
 )
 _ERRORS: Final = {kind.status: kind for kind in _REFUSALS} | {403: errors.Unauthorized}
 #: What reading an answer raises that is not of the form agreed on.
-_MALFORMED: Final = (pa.ArrowException, msgspec.MsgspecError, ValueError, LookupError, TypeError)
+_MALFORMED: Final = (
+    pa.ArrowException, msgspec.MsgspecError, ValueError, LookupError, TypeError,
+    errors.ModelRefused,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +52,22 @@ class ScoredTable:
     """A scored table; n rows, in the order sent.
 
     Attributes:
-        predictions: float64 (n,), NaN where there is none.
+        predictions: float64 (n,), NaN where there is none; of classes object (n,), text or None.
         errors: object (n,), why a row has no prediction, or None.
         versions: object (n,), the model version that predicted the row, or None.
+        probability: float64 (n,), of the class; None for numbers.
+        low: float64 (n,), lower end of the interval; None where none was asked for.
+        high: float64 (n,), its upper end; None like it.
+        warnings: object (n,), why a prediction is doubtful, or None; None if the model has none.
     """
 
-    predictions: NDArray[np.float64]
+    predictions: NDArray[np.float64] | NDArray[np.object_]
     errors: NDArray[np.object_]
     versions: NDArray[np.object_]
+    probability: NDArray[np.float64] | None = None
+    low: NDArray[np.float64] | None = None
+    high: NDArray[np.float64] | None = None
+    warnings: NDArray[np.object_] | None = None
 
 
 class MlClient:
@@ -62,7 +75,8 @@ class MlClient:
 
     Every method raises `MlUnavailable` when the service cannot be reached or answers nonsense,
     `TimedOut` after ``ml_timeout_seconds``, `RateLimited` or `Overloaded` when it asks to come
-    back later, and a `ClientError` when it refuses what was sent.
+    back later, and a `ClientError` when it refuses what was sent: `NotFound` when the model is not
+    published any more. The model "" is the default.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -77,32 +91,49 @@ class MlClient:
         )
         self._url, self._timeout = settings.ml_url, settings.ml_timeout_seconds
 
-    def predict_table(self, table: pa.Table) -> ScoredTable:
-        """Score a table that has the schema's columns; one request however many rows."""
-        answer = self._call("POST", "/predict/onnx", _stream(table), ARROW)
+    def predict_table(self, table: pa.Table, model: str = "", interval: int = 0) -> ScoredTable:
+        """Score a table that has the schema's columns; one request however many rows.
+
+        Args:
+            interval: per cent that `low` and `high` are to cover; 0 for none.
+        """
+        path = _predict_path(model) + (f"?interval={interval}" if interval else "")
+        with _of_model(model):
+            answer = self._call("POST", path, _stream(table), ARROW)
         with self._reading(), pa.ipc.open_stream(pa.py_buffer(answer)) as reader:
             scored = _scored(reader.read_all())
+            if interval and (scored.low is None or scored.high is None):
+                raise ValueError("no interval")
             if len(scored.predictions) != table.num_rows:
                 raise ValueError(f"{len(scored.predictions)} rows for {table.num_rows}")
             return scored
 
-    def predict_records(self, records: list[object]) -> list[dict[str, Any]]:
+    def predict_records(self, records: list[object], model: str = "") -> list[dict[str, Any]]:
         """Score records given as JSON values; one answer per record, in order.
 
         An answer is a prediction, or has ``error`` and ``errors``.
         """
-        answer = self._call("POST", "/predict/onnx", msgspec.json.encode(records))
+        with _of_model(model):
+            answer = self._call("POST", _predict_path(model), msgspec.json.encode(records))
         with self._reading():
             answers = msgspec.json.decode(answer, type=list[dict[str, Any]])
             if len(answers) != len(records):
                 raise ValueError(f"{len(answers)} answers for {len(records)} records")
             return answers
 
-    def schema(self) -> Schema:
-        """Return the schema of the models in service."""
-        answer = self._call("GET", "/models")
+    def schema(self, model: str = "") -> Schema:
+        """Return the schema of a model in service."""
+        with _of_model(model):
+            path = f"/models/{quote(model, safe='')}/schema" if model else "/models"
+            answer = self._call("GET", path)
         with self._reading():
             return parse_schema(msgspec.json.decode(answer)["schema"])
+
+    def models(self) -> tuple[ServedModel, ...]:
+        """Return the models that the service has."""
+        answer = self._call("GET", "/models")
+        with self._reading():
+            return read_models(answer)
 
     def check(self) -> None:
         """Raise unless the service is ready to predict."""
@@ -149,12 +180,44 @@ def _stream(table: pa.Table) -> bytes:
     return body
 
 
+def _predict_path(model: str) -> str:
+    return f"/models/{quote(model, safe='')}/predict" if model else "/predict/onnx"
+
+
+@contextmanager
+def _of_model(model: str) -> Iterator[None]:
+    """Say of which model it is that the service has none of that name."""
+    try:
+        yield
+    except NotFound as exc:
+        if not model:
+            raise
+        raise NotFound(f"The model {model!r} is not published any more. {exc.detail}") from exc
+
+
 def _scored(table: pa.Table) -> ScoredTable:
-    [name] = (name for name in table.column_names if name not in {"error", "model_version"})
-    predictions = table.column(name).cast(pa.float64()).to_numpy()
-    refusals = table.column("error").to_numpy(zero_copy_only=False).astype(object)
-    versions = table.column("model_version").cast(pa.string()).to_numpy(zero_copy_only=False)
-    return ScoredTable(np.asarray(predictions, dtype=np.float64), refusals, versions.astype(object))
+    """Read the columns of an answer; the first is the prediction."""
+    name = table.column_names[0]
+    classes = pa.types.is_dictionary(table.schema.field(name).type)
+
+    def numbers(column: str) -> NDArray[np.float64] | None:
+        if column not in table.column_names:
+            return None
+        return np.asarray(table.column(column).cast(pa.float64()).to_numpy(), dtype=np.float64)
+
+    def texts(column: str) -> NDArray[np.object_]:
+        text = table.column(column).cast(pa.string())
+        return np.asarray(text.to_numpy(zero_copy_only=False)).astype(object)
+
+    return ScoredTable(
+        texts(name) if classes else np.asarray(numbers(name), dtype=np.float64),
+        texts("error"),
+        texts("model_version"),
+        numbers("probability") if classes else None,
+        numbers(f"{name}_low"),
+        numbers(f"{name}_high"),
+        texts("warning") if "warning" in table.column_names else None,
+    )
 
 
 def _error(answer: httpx.Response) -> AimqError:

@@ -1,14 +1,15 @@
 """One description of a record for training, requests, spreadsheets, OpenAPI and the page.
 
-`model` holds the description, `headers` finds a table's columns, `records` encodes one record,
-`columns` encodes a table, `jsonschema` documents a record, `error_texts` words what is wrong.
+`model` and `feature` hold the description, `parsing` reads it, `headers` finds a table's columns,
+`records` encodes one record, `columns` a table, `jsonschema` documents a record, `error_texts`
+words what is wrong.
 Training and serving encode through the same code, so they cannot differ.
 """
 
 from typing import TYPE_CHECKING
 
 from aimq.schema.headers import match_columns
-from aimq.schema.model import Feature, Schema, load_schema
+from aimq.schema.model import Feature, FeatureType, Schema, Task, load_schema
 from aimq.schema.records import Encoded, RecordEncoder
 
 if TYPE_CHECKING:
@@ -18,8 +19,10 @@ __all__ = [
     "Columns",
     "Encoded",
     "Feature",
+    "FeatureType",
     "RecordEncoder",
     "Schema",
+    "Task",
     "load_schema",
     "match_columns",
     "read_columns",

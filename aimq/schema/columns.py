@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
@@ -13,14 +12,13 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aimq.schema import error_texts
-from aimq.schema.model import Feature, FeatureType, Schema, category_key
+from aimq.schema import column_values, error_texts
+from aimq.schema.column_values import Floats, Mask
+from aimq.schema.feature import BLANK, EPOCH, OTHER, Feature, FeatureType, category_key
+from aimq.schema.model import Schema
 
-#: Kinds of columns (of `pandas.api.types.infer_dtype`) without a boolean or a date.
-_PLAIN: Final = frozenset({"integer", "floating", "mixed-integer-float", "string", "empty"})
-
-Mask = NDArray[np.bool_]
-Floats = NDArray[np.float64]
+#: Days from 1970-01-01, where NumPy counts from, to `EPOCH`.
+_EPOCH_DAY: Final = int(np.datetime64(EPOCH, "D").astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -29,15 +27,17 @@ class Columns:
 
     Attributes:
         groups: int16 (n,), index into ``schema.groups``, -1 where wrong.
-        values: one float64 (n,) per feature in matrix order: numbers, or codes of categories; NaN
-            where wrong.
+        values: one float64 (n,) per column of the matrix; NaN where wrong.
         errors: object (n,), error text of a wrong row, else None.
+        others: feature that takes other categories to the text of each row that has one; object
+            (n,), None elsewhere.
     """
 
     schema: Schema
     groups: NDArray[np.int16]
     values: list[Floats]
     errors: NDArray[np.object_]
+    others: dict[str, NDArray[np.object_]] = field(default_factory=dict)
 
     @cached_property
     def valid(self) -> Mask:
@@ -45,7 +45,7 @@ class Columns:
         return np.array([error is None for error in self.errors.tolist()], dtype=np.bool_)
 
     def matrix(self, rows: Mask | slice = slice(None)) -> NDArray[np.float32]:
-        """Return the chosen rows as float32 (rows, features), C order."""
+        """Return the chosen rows as float32 (rows, width), C order."""
         out = np.empty((len(self.groups[rows]), len(self.values)), dtype=np.float32)
         for index, column in enumerate(self.values):
             out[:, index] = column[rows]
@@ -54,44 +54,99 @@ class Columns:
     def table(self, rows: Mask | slice = slice(None)) -> pa.Table:
         """Return the chosen rows, which must be valid, as an Arrow table in canonical form.
 
-        Numbers become float64, categories dictionary-encoded strings; `read_columns` of the
-        table gives the same values again.
+        Numbers become float64, categories dictionary-encoded strings, booleans and dates what
+        Arrow calls so, missing values null; `read_columns` of the table gives the same values
+        again.
         """
-        arrays = [_dictionary(self.groups[rows], self.schema.groups)]
-        for feature, column in zip(self.schema.features, self.values, strict=True):
-            chosen = column[rows]
-            plain = pa.array(chosen) if feature.numeric else _dictionary(chosen, feature.categories)
-            arrays.append(plain)
+        arrays = []
+        if self.schema.group is not None:
+            arrays.append(_dictionary(self.groups[rows], self.schema.groups))
+        columns = iter(self.values)
+        for feature in self.schema.features:
+            mine = [next(columns)[rows] for _ in feature.matrix_columns]
+            if feature.other:
+                arrays.append(_with_others(feature, mine[0], self.others[feature.name][rows]))
+            else:
+                arrays.append(_canonical(feature, mine))
         return pa.table(arrays, names=list(self.schema.columns))
 
 
+def _canonical(feature: Feature, columns: list[Floats]) -> pa.Array:
+    first = columns[0]
+    if feature.type is FeatureType.CATEGORY:
+        return _dictionary(first, feature.categories)
+    blank = None
+    if feature.blank:
+        blank = first == BLANK if feature.coded else columns[-1] == 1
+    if feature.type is FeatureType.BOOLEAN:
+        return pa.array(first == 1, mask=blank)
+    if feature.type is FeatureType.DATE:
+        return pa.array((first + _EPOCH_DAY).astype("datetime64[D]"), mask=blank)
+    return pa.array(first, mask=blank)
+
+
 def _dictionary(codes: NDArray[np.generic], words: Sequence[str]) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int16)), pa.array(words))
+    places = codes.astype(np.int16)
+    return pa.DictionaryArray.from_arrays(pa.array(places, mask=places < 0), pa.array(words))
+
+
+def _with_others(
+    feature: Feature, codes: Floats, others: NDArray[np.object_]
+) -> pa.DictionaryArray:
+    words = np.array([*feature.categories, None], dtype=np.object_)  # the last: a missing value
+    listed = words[np.maximum(codes, BLANK).astype(np.int16)]
+    texts = np.where(codes == OTHER, others, listed)
+    return pa.array(texts, pa.string()).dictionary_encode()
 
 
 def read_columns(schema: Schema, frame: pd.DataFrame) -> Columns:
     """Validate and encode a table, whole columns at a time.
 
     Args:
-        frame: has every column of ``schema.columns`` under that very name; values of any type.
-            Text that reads as a number is one, as spreadsheets often hold it.
+        frame: has every column of ``schema.required`` under that very name; values of any type.
+            Text that reads as a number is one, as spreadsheets often hold it. Another column of
+            ``schema.columns`` that is not there is blank in every row.
     """
-    errors = np.full(len(frame), None, dtype=np.object_)
+    read = Columns(
+        schema,
+        groups=np.full(len(frame), -1 if schema.group is not None else 0, dtype=np.int16),
+        values=[],
+        errors=np.full(len(frame), None, dtype=np.object_),
+    )
     names = np.array([*schema.groups, None], dtype=np.object_)  # the last: an unknown group
-    groups = np.full(len(frame), -1, dtype=np.int16)
-    values = []
-    for feature in (schema.group_feature, *schema.features):
-        series = frame[feature.name]
-        if feature.numeric:
-            column = _read_number(feature, series)
+    for feature in schema.fields:
+        series = _series(feature, frame)
+        if feature.coded:
+            codes = column_values.read_codes(feature, series, read.groups, names)
+            columns = [codes]
+        elif feature.type is FeatureType.DATE:
+            columns = column_values.read_dates(feature, series)
         else:
-            column = _read_category(feature, series, groups, names)
-        _note(errors, feature, series, column, names[groups])
+            columns = column_values.read_numbers(feature, series)
+        _note(read.errors, feature, series, columns[0], names[read.groups])
         if feature.name == schema.group:
-            groups = np.nan_to_num(column, nan=-1).astype(np.int16)
-        else:
-            values.append(column)
-    return Columns(schema, groups, values, errors)
+            read.groups[:] = np.nan_to_num(columns[0], nan=-1).astype(np.int16)
+            continue
+        read.values.extend(columns)
+        if feature.other:
+            read.others[feature.name] = _others(series, columns[0])
+    return read
+
+
+def _series(feature: Feature, frame: pd.DataFrame) -> pd.Series[Any]:
+    """Return the feature's column; one that may be blank need not be there."""
+    if feature.blank and feature.name not in frame:
+        return pd.Series(np.full(len(frame), None), dtype=object)
+    return frame[feature.name]
+
+
+def _others(series: pd.Series[Any], codes: Floats) -> NDArray[np.object_]:
+    """Return the text of each category that is not listed."""
+    texts = np.full(len(codes), None, dtype=np.object_)
+    rows = codes == OTHER
+    cells = series[rows].map(lambda cell: cell if isinstance(cell, str) else category_key(cell))
+    texts[rows] = cells.astype(object).to_numpy()
+    return texts
 
 
 def _note(
@@ -114,54 +169,3 @@ def _shown(value: Any) -> object:  # noqa: ANN401 # a cell of any kind
         return None
     plain = value.item() if isinstance(value, np.generic) else value
     return int(plain) if isinstance(plain, float) and plain.is_integer() else plain
-
-
-def _read_category(
-    feature: Feature,
-    series: pd.Series[Any],
-    groups: NDArray[np.int16],
-    names: NDArray[np.object_],
-) -> Floats:
-    """Return the codes that each row's group knows, NaN where wrong."""
-    places, words = _distinct(series)
-    keys = [*map(category_key, words), ""]  # place -1 finds the last, a missing value
-    known = [feature.codes(name) for name in names]
-    table = [[codes.get(key, np.nan) for key in keys] for codes in known]
-    return np.array(table, dtype=np.float64)[groups, places]
-
-
-def _distinct(series: pd.Series[Any]) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
-    """Return each row's place among the distinct values (-1: missing), and these values."""
-    if isinstance(series.dtype, pd.CategoricalDtype):
-        codes = series.cat.codes.to_numpy().astype(np.intp)
-        return codes, series.cat.categories.to_numpy(dtype=object)
-    if series.dtype == object and pd.api.types.infer_dtype(series, skipna=True) not in _PLAIN:
-        series = series.map(category_key, na_action="ignore")  # True would count as equal to 1
-    places, words = pd.factorize(series, use_na_sentinel=True)
-    return places, np.asarray(words, dtype=object)
-
-
-def _read_number(feature: Feature, series: pd.Series[Any]) -> Floats:
-    """Return numbers, NaN where wrong."""
-    column = _to_floats(series)
-    good = (column >= feature.minimum) & (column <= feature.maximum)
-    if feature.type is FeatureType.INTEGER:
-        good &= column == np.floor(column)
-    return np.where(good, column, np.nan)
-
-
-def _to_floats(series: pd.Series[Any]) -> Floats:
-    """Return float64, NaN where a cell is no number, such as a boolean or a date."""
-    if pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series):
-        return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
-    cells = series.astype(object)
-    if pd.api.types.infer_dtype(cells, skipna=True) != "string":
-        cells = pd.Series([cell if _numberlike(cell) else None for cell in cells], dtype=object)
-    return np.asarray(pd.to_numeric(cells, errors="coerce").to_numpy(), dtype=np.float64)
-
-
-def _numberlike(cell: object) -> bool:
-    """True if a cell is text or a number that float can hold."""
-    if type(cell) is int:
-        return cell.bit_length() < sys.float_info.max_exp
-    return isinstance(cell, str | float | np.number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from aimq.schema.model import Feature, FeatureType
+from aimq.schema.feature import Feature, FeatureType
 
 #: Longest quotation of a client's value, in characters.
 _QUOTED: Final = 60
@@ -31,6 +31,12 @@ def allowed(feature: Feature, group: str | None = None) -> str:
         kind = "whole number" if feature.type is FeatureType.INTEGER else "number"
         unit = f" {feature.unit}" if feature.unit else ""
         return f"a {kind} from {feature.minimum:,.15g} to {feature.maximum:,.15g}{unit}"
+    if feature.type is FeatureType.BOOLEAN:
+        return "true or false"
+    if feature.type is FeatureType.DATE:
+        return "a date such as 2024-05-31"
+    if feature.other:
+        return "a text or a number"
     words = feature.categories_of(group)
     more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
     return "one of " + ", ".join(words[:_LISTED]) + more

@@ -4,47 +4,90 @@ from __future__ import annotations
 
 from typing import Any
 
-from aimq.schema.model import LARGEST, Feature, Schema, category_number
+from aimq.schema.feature import LARGEST, Feature, FeatureType, category_number
+from aimq.schema.model import Schema, Task
 
 
 def record_schema(schema: Schema) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of one record, with an example that is valid."""
-    fields = (schema.group_feature, *schema.features)
     return {
         "title": schema.title,
         "type": "object",
-        "properties": {field.name: _property(field) for field in fields},
-        "required": list(schema.columns),
+        "properties": {feature.name: _property(feature) for feature in schema.fields},
+        "required": list(schema.required),
         "example": example(schema),
+    }
+
+
+def answer_schema(schema: Schema) -> dict[str, Any]:
+    """Return the JSON Schema of the answer to one record, with the fields it has when asked for."""
+    if schema.task is Task.CLASSIFICATION:
+        predicted: dict[str, Any] = {
+            schema.prediction: {"type": "string", "enum": list(schema.classes)},
+            "probability": {"type": "number", "minimum": 0, "maximum": 1},
+        }
+    else:
+        predicted = {schema.prediction: {"type": "number", "description": schema.target_unit}}
+    if schema.group is not None:
+        predicted[schema.group] = {"type": "string", "enum": list(schema.groups)}
+    predicted["model_version"] = {"type": "string"}
+    optional: dict[str, Any] = {"warning": {"type": "string"}} if schema.warn else {}
+    return {
+        "type": "object",
+        "required": list(predicted),
+        "properties": {**predicted, **optional},
     }
 
 
 def example(schema: Schema) -> dict[str, Any]:
     """Return a valid record of the first group."""
     group = schema.groups[0]
-    values = {f.name: _low(f) if f.numeric else f.categories_of(group)[0] for f in schema.features}
-    return {schema.group: group, **values}
+    first = {} if schema.group is None else {schema.group: group}
+    return {**first, **{feature.name: _typical(feature, group) for feature in schema.features}}
 
 
-def _low(feature: Feature) -> int:
-    """A number in the lower part of the feature's range."""
+def _typical(feature: Feature, group: str) -> object:
+    """Return a value that is valid; of numbers one in the lower part of the range."""
+    if feature.type is FeatureType.CATEGORY:
+        return feature.categories_of(group)[0]
+    if feature.type is FeatureType.BOOLEAN:
+        return True
+    if feature.type is FeatureType.DATE:
+        return "2024-05-31" if feature.fill is None else str(feature.fill)
     low, high = max(feature.minimum, -1e6), min(feature.maximum, 1e6)
-    return int(low + (high - low) / 4)
+    number = low + (high - low) / 4
+    return int(number) if low <= int(number) <= high else number
 
 
 def _property(feature: Feature) -> dict[str, Any]:
     unit = f" ({feature.unit})" if feature.unit else ""
-    described = {"description": feature.description + unit}
-    if not feature.numeric:
-        return {**described, **_categories(feature)}
+    described = {"description": feature.description + unit, **_values(feature)}
+    if not feature.blank:
+        return described
+    kinds = described["type"]
+    described["type"] = [*([kinds] if isinstance(kinds, str) else kinds), "null"]
+    if "enum" in described:
+        described["enum"] = [*described["enum"], None]
+    return described
+
+
+def _values(feature: Feature) -> dict[str, Any]:
+    if feature.type is FeatureType.CATEGORY:
+        return _categories(feature)
+    if feature.type is FeatureType.BOOLEAN:
+        return {"type": "boolean"}
+    if feature.type is FeatureType.DATE:
+        return {"type": "string", "format": "date"}
     limits = {"minimum": feature.minimum, "maximum": feature.maximum}
     bounds = {name: limit for name, limit in limits.items() if abs(limit) < LARGEST}
-    return {**described, "type": str(feature.type), **bounds}
+    return {"type": str(feature.type), **bounds}
 
 
 def _categories(feature: Feature) -> dict[str, Any]:
     """Every category as text, then as a number those whose name is one."""
     found = [category_number(category) for category in feature.categories]
     numbers = [number for number in found if number is not None]
+    if feature.other:
+        return {"type": ["string", "number"], "examples": list(feature.categories)}
     kinds = ["string", "number"] if numbers else "string"
     return {"type": kinds, "enum": [*feature.categories, *numbers]}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aimq.errors import FieldError, Invalid
 from aimq.schema import error_texts
-from aimq.schema.model import Feature, FeatureType, Schema, category_key
+from aimq.schema.feature import Feature, FeatureType, category_key, date_values
+from aimq.schema.model import Schema
+from aimq.schema.values import is_blank, read_code, read_date
 
-#: Spelling of a category to its code, by group; under None those of any group.
-_Codes = dict[str | None, dict[str, float]]
+#: A value of a record, and the record's group, to its numbers in the matrix; None if it is wrong.
+_Read = Callable[[object, str | None], tuple[float, ...] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,7 @@ class Encoded:
 
     Attributes:
         group: canonical name of the model group.
-        row: one number per feature, in matrix order.
+        row: one number per column of the matrix.
     """
 
     group: str
@@ -29,15 +31,17 @@ class Encoded:
 class RecordEncoder:
     """Validates and encodes records of one schema. Immutable; thread-safe.
 
-    Numbers must be JSON numbers. Categories match without regard to case and outer space; a
-    category whose name is a number may be given as that number. Unknown fields are ignored.
+    Numbers must be JSON numbers, dates ISO 8601 text. Categories match without regard to case and
+    outer space; a category whose name is a number may be given as that number. A field that may be
+    blank may be absent, null or blank text. Unknown fields are ignored.
     """
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         codes = schema.group_feature.codes()
         self._groups = {spelling: schema.groups[code] for spelling, code in codes.items()}
-        self._features = [(f, _codes(f, schema.groups)) for f in schema.features]
+        self._only = schema.groups[0] if schema.group is None else None
+        self._reads = [(f.name, _reader(f, schema.groups)) for f in schema.features]
 
     def encode(self, record: object) -> Encoded:
         """Return the record's group and row.
@@ -47,33 +51,26 @@ class RecordEncoder:
         """
         if not isinstance(record, Mapping):
             raise Invalid(f"A record is a JSON object, not {error_texts.quote(record)}.")
-        group = self._groups.get(category_key(record.get(self._schema.group)))
+        group = self._only or self._groups.get(category_key(record.get(self._schema.group)))
         if group is None:
             raise self._invalid(record, None)
         row: list[float] = []
-        for feature, codes in self._features:
-            number = _read(feature, codes, group, record.get(feature.name))
-            if number is None:
+        for name, read in self._reads:
+            numbers = read(record.get(name), group)
+            if numbers is None:
                 raise self._invalid(record, group)
-            row.append(number)
+            row += numbers
         return Encoded(group, row)
 
     def _invalid(self, record: Mapping[object, object], group: str | None) -> Invalid:
         """Name every wrong field of a record."""
         wrong = [] if group is not None else [self._schema.group_feature]
-        for feature, codes in self._features:
-            if _read(feature, codes, group, record.get(feature.name)) is None:
+        for feature, (name, read) in zip(self._schema.features, self._reads, strict=True):
+            if read(record.get(name), group) is None:
                 wrong.append(feature)
         errors = [_error(feature, record.get(feature.name), group) for feature in wrong]
         names = ", ".join(feature.name for feature in wrong)
         return Invalid(f"Wrong or missing: {names}.", errors=errors)
-
-
-def _codes(feature: Feature, groups: tuple[str, ...]) -> _Codes:
-    return {
-        group: {spelling: float(code) for spelling, code in feature.codes(group).items()}
-        for group in (None, *groups)
-    }
 
 
 def _error(feature: Feature, value: object, group: str | None) -> FieldError:
@@ -85,23 +82,61 @@ def _error(feature: Feature, value: object, group: str | None) -> FieldError:
     )
 
 
-def _read(feature: Feature, codes: _Codes, group: str | None, value: object) -> float | None:
-    """The number or the category's code; None if the value is wrong."""
-    if feature.numeric:
-        return _number(feature, value)
-    known = codes[group]
-    code = known.get(value) if type(value) is str else None  # most are spelled as in the schema
-    return code if code is not None else known.get(category_key(value))
+def _reader(feature: Feature, groups: tuple[str, ...]) -> _Read:
+    if feature.coded:
+        return _code_reader(feature, groups)
+    read = _date if feature.type is FeatureType.DATE else _number_reader(feature)
+    return _or_blank(read, feature.blank_values) if feature.blank else read
 
 
-def _number(feature: Feature, value: object) -> float | None:
-    if type(value) is not int and type(value) is not float:
-        return None
-    if not feature.minimum <= value <= feature.maximum:  # false for NaN as well
-        return None
-    if feature.type is FeatureType.INTEGER and type(value) is float and not value.is_integer():
-        return None
-    try:
-        return float(value)
-    except OverflowError:  # an int beyond float, where the schema has no maximum
-        return None
+def _or_blank(read: _Read, blank: tuple[float, ...]) -> _Read:
+    """Add the column that is 1 where the value is missing."""
+
+    def read_or_blank(value: object, group: str | None) -> tuple[float, ...] | None:
+        numbers = read(value, group)
+        if numbers is not None:
+            return (*numbers, 0.0)
+        return blank if is_blank(value) else None
+
+    return read_or_blank
+
+
+def _code_reader(feature: Feature, groups: tuple[str, ...]) -> _Read:
+    by_group = {
+        group: {spelling: (float(code),) for spelling, code in feature.codes(group).items()}
+        for group in (None, *groups)
+    }
+
+    def read(value: object, group: str | None) -> tuple[float, ...] | None:
+        known = by_group[group]
+        if type(value) is str:  # most are spelled as in the schema
+            code = known.get(value)
+            if code is not None:
+                return code
+        return read_code(feature, known, value)
+
+    return read
+
+
+def _date(value: object, _: str | None) -> tuple[float, ...] | None:
+    day = read_date(value)
+    return None if day is None else date_values(day)
+
+
+def _number_reader(feature: Feature) -> _Read:
+    minimum, maximum = feature.minimum, feature.maximum
+    whole = feature.type is FeatureType.INTEGER
+
+    def read(value: object, _: str | None) -> tuple[float, ...] | None:
+        if type(value) is not int and type(value) is not float:
+            return None
+        if not minimum <= value <= maximum:  # false for NaN as well
+            return None
+        if whole and type(value) is float and not value.is_integer():
+            return None
+        try:
+            return (float(value),)
+        except OverflowError:  # an int beyond float, where the schema has no maximum
+            return None
+
+    return read

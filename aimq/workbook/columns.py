@@ -21,7 +21,7 @@ def check_columns(header: Sequence[str], schema: Schema) -> None:
     listed = ", ".join(missing[:_LISTED])
     more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
     raise WorkbookError(
-        f"The header row lacks {len(missing)} of {len(schema.columns)} columns: {listed}{more}. "
+        f"The header row lacks {len(missing)} of {len(schema.required)} columns: {listed}{more}. "
         "Name them in the first row of the first sheet; order and case do not matter.",
         errors=[_missing(name, header) for name in missing],
     )

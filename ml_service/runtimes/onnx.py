@@ -16,7 +16,7 @@ import numpy as np
 
 from aimq.errors import InternalError, ModelRefused
 from aimq.ort import onnxruntime
-from ml_service.runtimes.port import Matrix, ModelFile, Predictions, Vector
+from ml_service.runtimes.port import Matrix, ModelFile, Predictions, Values
 
 #: Rows from which cutting a matrix over the cores pays for itself.
 PARALLEL_ROWS: Final = 512
@@ -45,7 +45,7 @@ class OnnxRuntime:
 
         Raises:
             ModelRefused: not an ONNX model, or not one float matrix of the schema's width in and
-                one number per row out.
+                as many numbers per row out as the schema needs.
         """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -78,12 +78,13 @@ class OnnxModel:
         self._run = session.run
         self._input: str = session.get_inputs()[0].name
         self._outputs: list[str] = [session.get_outputs()[0].name]
+        self._shape = file.values_shape(-1)
         self._file = file
         self._pool = pool
         self._threads = threads
 
     def predict(self, matrix: Matrix) -> Predictions:
-        """Return one prediction per row; see `Model.predict`."""
+        """Return the predictions of the rows; see `Model.predict`."""
         if len(matrix) < PARALLEL_ROWS or self._pool is None:
             return Predictions(self._slice(matrix), OnnxRuntime.name)
         step = min(SLICE_ROWS, -(-len(matrix) // self._threads))
@@ -95,9 +96,9 @@ class OnnxModel:
         """Do as `predict` in a thread."""
         return await asyncio.to_thread(self.predict, matrix)
 
-    def _slice(self, matrix: Matrix) -> Vector:
+    def _slice(self, matrix: Matrix) -> Values:
         try:
-            values: Vector = self._run(self._outputs, {self._input: matrix})[0].reshape(-1)
+            values: Values = self._run(self._outputs, {self._input: matrix})[0].reshape(self._shape)
         except Exception as exc:  # onnxruntime's exceptions share no base class
             raise InternalError(f"ONNX Runtime failed on {self._file.path.name}: {exc}") from exc
         return values
@@ -114,5 +115,8 @@ def _check(file: ModelFile, session: _Session) -> None:
             f"{file.path}: input is {shape}; the schema needs any number of rows by "
             f"{file.features} features"
         )
-    if not outputs or outputs[0].type != "tensor(float)" or outputs[0].shape[1:] not in ([], [1]):
-        raise ModelRefused(f"{file.path}: the first output must be float numbers, one per row")
+    widths: tuple[list[int], ...] = ([], [1]) if file.outputs == 1 else ([file.outputs],)
+    if not outputs or outputs[0].type != "tensor(float)" or outputs[0].shape[1:] not in widths:
+        raise ModelRefused(
+            f"{file.path}: the first output must be float numbers, {file.outputs} per row"
+        )

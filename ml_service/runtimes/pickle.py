@@ -15,10 +15,15 @@ from aimq.errors import ModelRefused
 from ml_service.runtimes.port import Matrix, ModelFile, Predictions
 
 
-class _Regressor(Protocol):
+class _Estimator(Protocol):
+    """A regressor; a classifier has `classes_` and `predict_proba` as well."""
+
     n_features_in_: int
+    classes_: NDArray[np.generic]
 
     def predict(self, matrix: Matrix) -> NDArray[np.float64]: ...
+
+    def predict_proba(self, matrix: Matrix) -> NDArray[np.float64]: ...
 
 
 class PickleRuntime:
@@ -50,14 +55,16 @@ class PickleModel:
 
     def predict(self, matrix: Matrix) -> Predictions:
         """Load the model from disk and predict; see `Model.predict`."""
-        values = self.read().predict(matrix).astype(np.float32)
+        estimator = self.read()
+        ask = estimator.predict if self._file.outputs == 1 else estimator.predict_proba
+        values = ask(matrix).astype(np.float32).reshape(self._file.values_shape(len(matrix)))
         return Predictions(values, PickleRuntime.name)
 
     async def predict_async(self, matrix: Matrix) -> Predictions:
         """Do as `predict` in a thread."""
         return await asyncio.to_thread(self.predict, matrix)
 
-    def read(self) -> _Regressor:
+    def read(self) -> _Estimator:
         """Return the unpickled model. The bytes that are checked are the bytes that are loaded.
 
         Raises:
@@ -71,14 +78,17 @@ class PickleModel:
         if not hmac.compare_digest(hashlib.sha256(content).hexdigest(), self._file.sha256):
             raise ModelRefused(f"{path}: its SHA-256 is no longer the manifest's")
         try:
-            regressor: _Regressor = pickle.loads(content)  # noqa: S301 # by digest only
-            features = regressor.n_features_in_
+            estimator: _Estimator = pickle.loads(content)  # noqa: S301 # by digest only
+            features = estimator.n_features_in_
+            outputs = 1 if self._file.outputs == 1 else len(estimator.classes_)
         except Exception as exc:  # unpickling raises whatever the pickled classes raise
             raise ModelRefused(f"{path}: not a pickled model: {exc!r}") from exc
         if features != self._file.features:
             raise ModelRefused(
                 f"{path}: takes {features} features; the schema has {self._file.features}"
             )
-        if hasattr(regressor, "n_jobs"):
-            regressor.n_jobs = 1  # its threads would compete with the other requests'
-        return regressor
+        if outputs != self._file.outputs:
+            raise ModelRefused(f"{path}: has {outputs} classes; the schema {self._file.outputs}")
+        if hasattr(estimator, "n_jobs"):
+            estimator.n_jobs = 1  # its threads would compete with the other requests'
+        return estimator

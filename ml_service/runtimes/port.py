@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
-Vector = NDArray[np.float32]
+#: float32 (n,) of models with one output, (n, outputs) of models with several.
+Values = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class ModelFile:
         path: the file.
         sha256: hexadecimal digest of the file.
         features: number of columns of the matrix.
+        outputs: numbers that the model gives for a row: 1, or a probability for each class.
     """
 
     name: str
@@ -37,17 +39,23 @@ class ModelFile:
     path: Path
     sha256: str
     features: int
+    outputs: int = 1
+
+    def values_shape(self, rows: int) -> tuple[int, ...]:
+        """Return the shape of the answer for so many rows (-1: any): (n,) or (n, outputs)."""
+        return (rows,) if self.outputs == 1 else (rows, self.outputs)
 
 
 class Predictions(NamedTuple):
     """The answer of a model.
 
     Attributes:
-        values: float32 (n,), one prediction per row.
+        values: float32 (n,), one number per row; of a model of classes (n, outputs), a probability
+            for each class.
         served_by: `ModelRuntime.name` of the runtime that computed all of them.
     """
 
-    values: Vector
+    values: Values
     served_by: str
 
 
@@ -61,7 +69,7 @@ class Model(Protocol):
     waits: bool
 
     def predict(self, matrix: Matrix) -> Predictions:
-        """Return one prediction per row of a float32 matrix (n, features) in C order. May block.
+        """Return the predictions of a float32 matrix (n, features) in C order. May block.
 
         Raises:
             TransientError: the runtime cannot be reached or is too slow; `ModelMissing` if it has

@@ -120,6 +120,43 @@ class ModelRuntimeContract:
         with pytest.raises(ModelRefused):
             runtime.load(wrong)
 
+    @pytest.mark.parametrize("rows", [0, 1, 2, 5000])
+    def test_a_model_of_classes_answers_a_probability_for_each_class(
+        self, runtime, classifier, rows
+    ):
+        matrix = matrix_of(rows, 4)
+        values = runtime.load(classifier.file).predict(matrix).values
+        assert (values.shape, values.dtype) == ((rows, 3), np.float32)
+        if rows:
+            np.testing.assert_allclose(values, classifier.expected(matrix), atol=1e-5)
+
+    async def test_probabilities_are_the_same_on_the_event_loop(self, runtime, classifier):
+        model = runtime.load(classifier.file)
+        for rows in (1, 3, 100):
+            matrix = matrix_of(rows, 4, seed=rows)
+            values = await predicted(model, matrix)
+            assert values.shape == (rows, 3)
+            np.testing.assert_allclose(values, classifier.expected(matrix), atol=1e-5)
+
+    def test_a_row_whose_bytes_read_as_a_separator_has_its_right_probabilities(
+        self, runtime, classifier
+    ):
+        matrix = matrix_of(3, 4)
+        matrix[0, 0] = np.frombuffer(b"|>\0\x4b", np.float32)[0]
+        values = runtime.load(classifier.file).predict(matrix).values
+        np.testing.assert_allclose(values, classifier.expected(matrix), atol=1e-5)
+
+    @pytest.mark.parametrize("outputs", [1, 2])
+    def test_a_model_of_more_classes_than_its_schema_is_refused(
+        self, runtime, classifier, tmp_path, outputs
+    ):
+        content = classifier.file.path.read_bytes()
+        wrong = publish(
+            tmp_path, content, group="all", features=4, version=f"w{outputs}", outputs=outputs
+        )
+        with pytest.raises(ModelRefused):
+            runtime.load(wrong)
+
     def test_two_versions_are_served_side_by_side(self, runtime, tmp_path):
         matrix = matrix_of(4, 3)
         models = [

@@ -215,7 +215,7 @@ def test_a_wrong_record_fails_alone_and_is_dead_lettered(make, ml):
         {"error": "doors: 9 is not from 2 to 5", "errors": [{"field": "doors"}]},
         {"predicted_price": 3.0, "model_group": "A", "model_version": "v1"},
     ]
-    plant.client.predict_records = lambda records: [
+    plant.client.predict_records = lambda records, _: [
         answers[json.loads(bytes(r))["kilometers"] - 1] for r in records
     ]
     plant.start()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from redisai_server.onnx_models import Forest, publish
+from redisai_server.onnx_models import Classifier, Forest, publish, without_labels
 from redisai_server.process import RedisAiServer
 from skl2onnx import to_onnx
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +28,20 @@ def forests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Forest]:
         )
         trained[group] = Forest(file, regressor)
     return trained
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    """A small forest of three classes and four features."""
+    matrix = np.random.default_rng(12).normal(size=(400, 4)).astype(np.float32)
+    labels = np.digitize(matrix[:, 0] + matrix[:, 1], [-0.7, 0.7])
+    forest = RandomForestClassifier(8, min_samples_leaf=3, random_state=3).fit(matrix, labels)
+    options = {id(forest): {"zipmap": False}}
+    opsets = {"": 15, "ai.onnx.ml": 1}
+    content = without_labels(to_onnx(forest, matrix[:1], target_opset=opsets, options=options))
+    folder = tmp_path_factory.mktemp("classifier")
+    file = publish(folder, content, group="all", features=4, version="v1", outputs=3)
+    return Classifier(file, forest)
 
 
 @pytest.fixture(scope="module")

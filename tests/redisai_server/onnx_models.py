@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from ml_service.runtimes.port import ModelFile
 
@@ -26,6 +26,18 @@ class Forest:
         return np.mean(trees, axis=0).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Classifier:
+    """A trained forest of classes as a published file, and the same forest in scikit-learn."""
+
+    file: ModelFile
+    classifier: object
+
+    def expected(self, matrix: np.ndarray) -> np.ndarray:
+        trees = [tree.predict_proba(matrix) for tree in self.classifier.estimators_]
+        return np.mean(trees, axis=0).astype(np.float32)
+
+
 def linear(weights: np.ndarray, outputs: int = 1, ir: int = 8, opset: int = 15) -> bytes:
     """Return y = x W as ONNX: x is (N, rows of W), each of `outputs` outputs (N, columns of W)."""
     rows, columns = weights.shape
@@ -41,12 +53,28 @@ def linear(weights: np.ndarray, outputs: int = 1, ir: int = 8, opset: int = 15) 
     return helper.make_model(graph, ir_version=ir, opset_imports=opsets).SerializeToString()
 
 
-def publish(folder: Path, content: bytes, *, group: str, features: int, version: str) -> ModelFile:
+def without_labels(model: ModelProto) -> bytes:
+    """Return a converted classifier of IR version 8 that answers its probabilities alone."""
+    [labels, _] = model.graph.output
+    model.graph.output.remove(labels)
+    model.ir_version = 8
+    return model.SerializeToString()
+
+
+def publish(
+    folder: Path, content: bytes, *, group: str, features: int, version: str, outputs: int = 1
+) -> ModelFile:
     """Write a model file and describe it."""
     path = folder / version / f"{group}.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
     return ModelFile(
-        name="cars", group=group, version=version, path=path, sha256=digest, features=features
+        name="cars",
+        group=group,
+        version=version,
+        path=path,
+        sha256=digest,
+        features=features,
+        outputs=outputs,
     )

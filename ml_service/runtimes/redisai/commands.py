@@ -13,7 +13,7 @@ import numpy as np
 from redis import exceptions as redis_errors
 
 from aimq.errors import MlUnavailable, ModelRefused, TimedOut
-from ml_service.runtimes.port import Matrix, ModelFile, Vector
+from ml_service.runtimes.port import Matrix, ModelFile, Values
 from ml_service.runtimes.redisai.error_mapping import mapped
 
 with warnings.catch_warnings():  # redisai 1.3.0 imports pkg_resources, which warns at each start
@@ -62,8 +62,8 @@ def _resembles_separator(matrix: Matrix) -> bool:
     return matrix[:1].tobytes().startswith(_LIKE_SEPARATOR)
 
 
-def vector(reply: Any, matrix: Matrix) -> Vector:  # noqa: ANN401 - whatever the server sent
-    """Return the predictions in the reply to the `execution` of `matrix`.
+def vector(reply: Any, matrix: Matrix, outputs: int = 1) -> Values:  # noqa: ANN401 - whatever the server sent
+    """Return the predictions in the reply to the `execution` of `matrix`: (n,) or (n, outputs).
 
     Raises:
         TimedOut: the server dropped the request.
@@ -78,15 +78,16 @@ def vector(reply: Any, matrix: Matrix) -> Vector:  # noqa: ANN401 - whatever the
             raise mapped(part) from part
     values = _floats(reply[-1])
     added = int(_resembles_separator(matrix))
-    if values.size != len(matrix) + added:
+    if values.size != (len(matrix) + added) * outputs:
         raise ModelRefused(f"RedisAI answered {values.size} numbers for {len(matrix)} rows")
-    return values[added:].astype(np.float32, copy=False)
+    shaped = values if outputs == 1 else values.reshape(-1, outputs)
+    return shaped[added:].astype(np.float32, copy=False)
 
 
-def _floats(fields: Any) -> Vector:  # noqa: ANN401 - whatever the server sent
+def _floats(fields: Any) -> Values:  # noqa: ANN401 - whatever the server sent
     try:
         found = dict(zip(fields[::2], fields[1::2], strict=True))
-        values: Vector = np.frombuffer(found[b"blob"], _DTYPES[found[b"dtype"]])
+        values: Values = np.frombuffer(found[b"blob"], _DTYPES[found[b"dtype"]])
     except (TypeError, KeyError, ValueError) as exc:
         raise ModelRefused("RedisAI's answer is no tensor of floats") from exc
     return values

@@ -20,7 +20,7 @@ from redis.connection import parse_url
 
 from aimq.errors import InternalError, ModelMissing, ModelRefused, SettingsError
 from aimq.settings import Settings
-from ml_service.runtimes.port import Matrix, ModelFile, Predictions, Vector
+from ml_service.runtimes.port import Matrix, ModelFile, Predictions, Values
 from ml_service.runtimes.redisai.commands import Client, execution, model_key, model_tag, vector
 from ml_service.runtimes.redisai.error_mapping import errors_mapped
 
@@ -145,18 +145,22 @@ class RedisAiModel:
 
     def predict(self, matrix: Matrix) -> Predictions:
         """See `Model.predict`; one round trip for each `ROWS_PER_EXECUTION` rows."""
-        return _joined(
+        return self._joined(
             [
-                vector(self._runtime.execute(self._execution(part)), part)
+                vector(self._runtime.execute(self._execution(part)), part, self._file.outputs)
                 for part in self._parts(matrix)
             ]
         )
 
     async def predict_async(self, matrix: Matrix) -> Predictions:
         """See `Model.predict_async`."""
-        return _joined(
+        return self._joined(
             [
-                vector(await self._runtime.execute_async(self._execution(part)), part)
+                vector(
+                    await self._runtime.execute_async(self._execution(part)),
+                    part,
+                    self._file.outputs,
+                )
                 for part in self._parts(matrix)
             ]
         )
@@ -173,10 +177,9 @@ class RedisAiModel:
         for start in range(0, len(matrix), ROWS_PER_EXECUTION):
             yield matrix[start : start + ROWS_PER_EXECUTION]
 
-
-def _joined(parts: list[Vector]) -> Predictions:
-    values = np.concatenate(parts) if parts else np.empty(0, np.float32)
-    return Predictions(values, RedisAiRuntime.name)
+    def _joined(self, parts: list[Values]) -> Predictions:
+        empty = np.empty(self._file.values_shape(0), np.float32)
+        return Predictions(np.concatenate(parts) if parts else empty, RedisAiRuntime.name)
 
 
 def _check_url(url: str) -> None:

@@ -284,7 +284,7 @@ async def test_what_is_served_is_counted(service, record):
     text = (await service.get("/metrics")).text
     assert 'aimq_ml_requests_total{route="/predict/onnx",status="200"} 2.0' in text
     assert 'aimq_ml_requests_total{route="/predict/onnx",status="422"} 1.0' in text
-    assert 'aimq_ml_rows_total{endpoint="onnx",runtime="onnxruntime"}' in text
+    assert 'aimq_ml_rows_total{endpoint="onnx",model="used_cars",runtime="onnxruntime"}' in text
     assert "aimq_ml_request_seconds_bucket" in text
 
 
@@ -297,5 +297,6 @@ async def test_rows_are_counted_however_they_came(service, records):
     await post_arrow(service, pa.Table.from_pylist(rows))
     await service.post("/predict/pickle", json=rows[:2])
     text = (await service.get("/metrics")).text
-    assert 'aimq_ml_rows_total{endpoint="onnx",runtime="onnxruntime"} 509.0' in text
-    assert 'aimq_ml_rows_total{endpoint="pickle",runtime="pickle"} 2.0' in text
+    rows_of = 'aimq_ml_rows_total{{endpoint="{}",model="used_cars",runtime="{}"}} {}'
+    assert rows_of.format("onnx", "onnxruntime", "509.0") in text
+    assert rows_of.format("pickle", "pickle", "2.0") in text

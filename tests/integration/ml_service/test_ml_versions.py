@@ -277,7 +277,7 @@ async def test_a_version_that_is_no_longer_served_leaves_the_memory(
     serve, settings, models, record
 ):
     async with serve(settings) as service:
-        model = service.app.catalogue.current.model("onnx", "A").model
+        model = service.app.catalogue.default.current.model("onnx", "A").model
         old = weakref.ref(model)
         del model
         publish_copy(models, LATER)

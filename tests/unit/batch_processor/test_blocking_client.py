@@ -59,6 +59,75 @@ def test_the_schema_is_the_services(ml, client):
     assert client.schema() == ml.schema
 
 
+HOUSES = {
+    "name": "houses",
+    "group": {"name": "region", "values": ["north"]},
+    "target": {"name": "price"},
+    "features": [{"name": "kilometers", "type": "number"}],
+}
+KINDS = {
+    **HOUSES,
+    "name": "kinds",
+    "target": {"name": "kind", "task": "classification", "classes": ["a", "b"]},
+    "warn": True,
+}
+
+
+def test_a_named_model_is_asked_by_its_own_path(ml, client):
+    ml.others["houses"] = HOUSES
+    scored = client.predict_table(ARROW_TABLE, "houses", 90)
+    assert ml.requests[-1][0] == "/models/houses/predict?interval=90"
+    assert scored.predictions.tolist() == [10, 20, 30]
+    assert (scored.low.tolist(), scored.high.tolist()) == ([9, 19, 29], [11, 21, 31])
+    assert (scored.probability, scored.warnings) == (None, None)
+    assert client.predict_records([{"kilometers": 2}], "houses")[0]["prediction"] == 20
+
+
+def test_classes_come_as_text_with_their_probability(ml, client):
+    ml.others["kinds"] = KINDS
+    ml.refuse = lambda table: [None, "doors: is missing", None]
+    scored = client.predict_table(ARROW_TABLE, "kinds")
+    assert scored.predictions.tolist() == ["b", None, "b"]
+    np.testing.assert_array_equal(scored.probability, [0.75, np.nan, 0.75])
+    assert scored.warnings.tolist() == [None] * 3
+    assert (scored.low, scored.high) == (None, None)
+
+
+def test_an_answer_without_the_interval_that_was_asked_for_is_nonsense(ml, client):
+    ml.others["kinds"] = KINDS
+    with pytest.raises(errors.MlUnavailable, match="no interval"):
+        client.predict_table(ARROW_TABLE, "kinds", 90)
+
+
+def test_a_name_stays_one_part_of_the_path(ml, client):
+    with pytest.raises(errors.NotFound):
+        client.predict_table(ARROW_TABLE, "a/b?c=d\r\n")
+    assert ml.requests[-1][0] == "/models/a%2Fb%3Fc%3Dd%0D%0A/predict"
+
+
+def test_models_and_their_schemas_are_the_services(ml, client):
+    ml.others["houses"] = HOUSES
+    assert [(m.name, m.default) for m in client.models()] == [
+        ("used_cars", True),
+        ("houses", False),
+    ]
+    assert client.models()[1].required == ("region", "kilometers")
+    assert client.schema("houses").name == "houses"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.schema("houses"),
+        lambda client: client.predict_table(ARROW_TABLE, "houses"),
+        lambda client: client.predict_records([{}], "houses"),
+    ],
+)
+def test_a_model_that_is_not_there_any_more_is_named(client, call):
+    with pytest.raises(errors.NotFound, match=r"'houses' is not published any more\. There are"):
+        call(client)
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [

@@ -126,7 +126,7 @@ def test_uploads_are_scored_side_by_side_as_far_as_memory_goes(tmp_path, size, t
             yield path
 
     class Client:
-        def schema(self):
+        def schema(self, _):
             return None
 
     reader = Reader(together)

@@ -47,6 +47,19 @@ class Model:
         return Predictions(matrix[:, 0] * 10, "model")
 
 
+async def test_requests_to_a_model_of_classes_get_their_own_rows_of_probabilities():
+    async def execute(matrix):
+        await asyncio.sleep(0)
+        return Predictions(np.stack([matrix[:, 0], 1 - matrix[:, 0]], axis=1), "model")
+
+    batcher = Batcher(execute)
+    sizes = (1, 2, 1, 3)
+    asked = [batcher.predict(row(n / 4, rows)) for n, rows in enumerate(sizes)]
+    answers = await asyncio.gather(*asked)
+    for n, (answer, rows) in enumerate(zip(answers, sizes, strict=True)):
+        assert answer.values.tolist() == [[n / 4, 1 - n / 4]] * rows
+
+
 async def test_an_idle_model_executes_at_once_and_what_comes_meanwhile_together():
     model = Model()
     batcher = Batcher(model)

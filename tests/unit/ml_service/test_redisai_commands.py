@@ -77,6 +77,14 @@ def test_the_last_tensor_is_the_answer(shape, dtype):
     assert values.dtype == np.float32
 
 
+def test_probabilities_keep_a_row_for_each_row_and_a_column_for_each_class():
+    answer = reply(np.arange(6).reshape(2, 3))
+    values = vector(answer, np.zeros((2, 2), np.float32), 3)
+    assert values.tolist() == [[0, 1, 2], [3, 4, 5]]
+    with pytest.raises(ModelRefused):
+        vector(answer, np.zeros((3, 2), np.float32), 3)
+
+
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
