@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,14 +26,13 @@ from etl.evaluate import baseline, score
 from etl.export import check_parity, to_onnx, to_pickle
 from etl.extract import extract
 from etl.generate import ROWS, SEED, generate
-from etl.publish import Staging, stage
+from etl.publish import Staging, check_names, stage
 from etl.report import GroupReport, progress_of, show
 from etl.train import split, train
 
 SCHEMAS: Final = Path(__file__).parent / "schemas"
 #: Fewest clean rows of a group that are worth a model.
 MIN_ROWS: Final = 20
-_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}")
 _PACKAGES: Final = ("numpy", "onnx", "scikit-learn", "skl2onnx")
 
 
@@ -96,7 +94,7 @@ def run(
     options = Options(trees, leaf, seed, rows, held_out, jobs).checked()
     console = console or Console()
     described = load_schema(schema or _built_in(settings.model_name))
-    _check_names(described)
+    check_names(described)
     raw, data = _raw(described, source, options)
     cleaned = clean(described, raw)
     _check_rows(described, cleaned)
@@ -124,16 +122,6 @@ def _built_in(name: str) -> Path:
         built_in = ", ".join(sorted(file.stem for file in SCHEMAS.glob("*.toml")))
         raise NotFound(f"No built-in schema {name!r} (there is {built_in}): give one of your own.")
     return path
-
-
-def _check_names(schema: Schema) -> None:
-    """Refuse names that cannot be file names."""
-    for name in (schema.name, *schema.groups):
-        if not _FILE_NAME.fullmatch(name):
-            raise Invalid(
-                f"{name!r} names a model or a group: use up to 64 letters, digits, spaces, '_', "
-                "'-' and '.', a letter or digit first."
-            )
 
 
 def _raw(schema: Schema, source: Path | None, options: Options) -> tuple[pd.DataFrame, str]:
