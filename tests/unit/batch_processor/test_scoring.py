@@ -87,7 +87,7 @@ def test_every_row_gets_its_own_prediction_in_large_batches():
     assert scored.progress == Progress(950, 950, 0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sets(st.integers(0, 59)), st.sets(st.integers(0, 59)), st.integers(1, 70))
 def test_wrong_rows_spoil_no_other_whoever_finds_them(bad_here, bad_there, batch_rows):
     frame = valid_rows(60)
