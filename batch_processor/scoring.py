@@ -103,7 +103,7 @@ def _predict(
     """Return all n rows scored; `errors` are those that are known already."""
     total = len(errors)
     scored = ScoredTable(np.full(total, np.nan), errors, np.full(total, None))
-    valid = np.flatnonzero(columns.valid)
+    valid = np.flatnonzero(errors == np.array(None))
     done = total - len(valid)
     report(_progress(scored, done))
     for start in range(0, len(valid), batch_rows):
