@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 Matrix = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -31,7 +31,9 @@ def train(
     seed: int,
     jobs: int,
     progress: Callable[[int], None],
-) -> RandomForestRegressor:
+    classifies: bool = False,
+    drawn: int | None = None,
+) -> RandomForestRegressor | RandomForestClassifier:
     """Fit a forest, a few trees at a time so that progress can be told.
 
     The forest is the same as one fitted in one go: scikit-learn draws on from where the seed stood.
@@ -39,16 +41,28 @@ def train(
 
     Args:
         matrix: float32 (n, features).
-        target: float64 (n,).
+        target: float64 (n,); codes of classes for a classifier.
         leaf: fewest training rows in a leaf.
         jobs: threads.
         progress: called with the number of trees fitted so far.
+        classifies: fit a classifier.
+        drawn: rows that each tree draws (with replacement); None: n.
     """
-    from sklearn.ensemble import RandomForestRegressor  # noqa: PLC0415 - slow to import
-
-    forest = RandomForestRegressor(
-        n_estimators=0, random_state=seed, min_samples_leaf=leaf, n_jobs=jobs, warm_start=True
+    from sklearn.ensemble import (  # noqa: PLC0415 - slow to import
+        RandomForestClassifier,
+        RandomForestRegressor,
     )
+
+    forest = (RandomForestClassifier if classifies else RandomForestRegressor)(
+        n_estimators=0,
+        random_state=seed,
+        min_samples_leaf=leaf,
+        max_samples=drawn,
+        n_jobs=jobs,
+        warm_start=True,
+    )
+    if classifies:
+        target = target.astype(np.intp)
     step = max(jobs, trees // 20)
     for fitted in [*range(step, trees, step), trees]:
         forest.set_params(n_estimators=fitted)

@@ -1,0 +1,115 @@
+"""Cross-validation of the candidates, and the choice among them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from etl.candidates import LINEAR, TRIVIAL, Fit, candidates, predict
+from etl.evaluate import log_losses
+from etl.plan import Plan
+from etl.resample import IntArray, deal, sample
+from etl.train import Floats, Matrix
+
+FOLDS: Final = 5
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the cross-validation says of one candidate.
+
+    Attributes:
+        score: mean loss of the rows that each fold left out; lower is better.
+        error: standard error of that mean.
+        metric: ``mae``, in the target's unit, or ``log_loss``.
+        seconds: that the cross-validation took.
+        why_not: why another one was published in spite of a worse score; empty otherwise.
+    """
+
+    score: float
+    error: float
+    metric: str
+    seconds: float
+    why_not: str = ""
+
+
+class Comparison(NamedTuple):
+    """Every candidate's figures, and its losses row by row (absolute errors for a regression)."""
+
+    compared: dict[str, Compared]
+    losses: dict[str, Floats]
+
+
+def compare(
+    matrix: Matrix, target: Floats, plan: Plan, progress: Callable[[str, float], None]
+) -> Comparison:
+    """Cross-validate every candidate on the training rows, or on as many as the budget allows.
+
+    Args:
+        matrix: float32 (n, columns), training rows only.
+        target: float64 (n,).
+        progress: called with a candidate's name and the share of the comparison that is done.
+    """
+    labels = target.astype(np.intp) if plan.classifies else np.zeros(len(target), dtype=np.intp)
+    if len(target) > plan.compared_rows:
+        rows = sample(labels, plan.compared_rows / len(target), plan.seed)
+        matrix, target, labels = matrix[rows], target[rows], labels[rows]
+    folds = deal(labels, min(FOLDS, len(target)), plan.seed)
+    comparison = Comparison({}, {})
+    every = candidates(plan)
+    for place, (name, fit) in enumerate(every.items()):
+        started = time.monotonic()
+        progress(name, place / len(every))
+        losses = _losses(fit, matrix, target, folds, plan)
+        comparison.losses[name] = losses
+        comparison.compared[name] = Compared(
+            score=float(losses.mean()),
+            error=float(losses.std(ddof=1) / math.sqrt(len(losses))),
+            metric="log_loss" if plan.classifies else "mae",
+            seconds=round(time.monotonic() - started, 3),
+        )
+    return comparison
+
+
+def _losses(fit: Fit, matrix: Matrix, target: Floats, folds: IntArray, plan: Plan) -> Floats:
+    """Return the loss of each row by the model of the fold that left it out."""
+    losses = np.empty(len(target))
+    for fold in range(folds.max() + 1):
+        out = folds == fold
+        model = fit(matrix[~out], target[~out], _untold)
+        predicted = predict(model, matrix[out])
+        losses[out] = (
+            log_losses(target[out], predicted) if plan.classifies else abs(target[out] - predicted)
+        )
+    return losses
+
+
+def _untold(_share: float) -> None:
+    """Tell nobody how far a fold is."""
+
+
+def rank(compared: dict[str, Compared]) -> list[str]:
+    """Return the candidates' names in the order in which they are to be published if they can be.
+
+    The best mean score comes first. If it is that of trees, the linear model goes before them,
+    unless they beat it by more than their standard error (Breiman, Friedman, Olshen and Stone 1984,
+    section 3.4.3) or it is no better than the trivial one. A score that is no finite number comes
+    last, and of equal scores the simpler candidate's first.
+
+    Args:
+        compared: by name, the simplest first.
+    """
+
+    def loss(name: str) -> float:
+        return compared[name].score if math.isfinite(compared[name].score) else math.inf
+
+    order = sorted(compared, key=loss)
+    best = compared[order[0]]
+    if loss(TRIVIAL) > loss(LINEAR) >= best.score and loss(LINEAR) <= best.score + best.error:
+        order.remove(LINEAR)
+        order.insert(0, LINEAR)
+    return order

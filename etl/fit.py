@@ -1,0 +1,170 @@
+"""Fitting one group: hold out, compare, fit the best on all training rows, export, check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from aimq.errors import Invalid, ModelRefused
+from etl.candidates import FOREST, Estimator, candidates
+from etl.compare import Compared, Comparison, compare, rank
+from etl.export import Exported, export
+from etl.intervals import coverage, crossed, half_widths
+from etl.plan import Plan
+from etl.resample import IntArray, sample
+from etl.train import Floats, Matrix, split
+
+__all__ = ["Compared", "Fitted", "Plan", "fit"]
+
+#: Fewest rows of a class: two are trained on, so that a fold leaves one, and one is held out.
+MIN_CLASS_ROWS: Final = 3
+#: Share of the progress that the comparison is.
+_COMPARISON: Final = 0.8
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """What came of one group.
+
+    Attributes:
+        chosen: name of the candidate that is to be published.
+        compared: figures of every candidate by name; empty where none were compared.
+        model: fitted scikit-learn estimator.
+        seen: places of the training rows.
+        unseen: places of the held-out rows.
+        predicted: answers of the ONNX file for the held-out rows: (n_unseen,), or probabilities
+            (n_unseen, classes).
+        intervals: half-widths of prediction intervals of 1 % to 99 %, in the target's unit; empty
+            for classes.
+        coverage: share of the held-out rows inside the interval of 50, 80, 90 and 95 %.
+        onnx: file content, float32 (n, columns) to float32 (n, 1) or (n, classes).
+        pickled: the estimator, pickled.
+        parity: largest difference between ONNX and estimator, see `etl.export.check_parity`.
+    """
+
+    chosen: str
+    compared: dict[str, Compared]
+    model: Estimator
+    seen: IntArray
+    unseen: IntArray
+    predicted: FloatArray
+    intervals: list[float]
+    coverage: dict[int, float]
+    onnx: bytes
+    pickled: bytes
+    parity: float
+
+
+def fit(
+    matrix: Matrix, target: Floats, plan: Plan, progress: Callable[[str, float], None]
+) -> Fitted:
+    """Fit a group's rows by a plan.
+
+    Args:
+        matrix: float32 (n, columns), no NaN; n at least 2.
+        target: float64 (n,); for a classification the class's code.
+        progress: called with the name of the candidate at work and the share done, up to 1.
+
+    Raises:
+        Invalid: a class has fewer than `MIN_CLASS_ROWS` rows.
+        ModelRefused: no candidate answers in ONNX as it does in scikit-learn.
+    """
+    seen, unseen = _split(target, plan)
+    rows, truth = matrix[seen], target[seen]
+    comparison, before = Comparison({}, {}), 0.0
+    if plan.compare:
+        before = _COMPARISON
+        comparison = compare(rows, truth, plan, lambda name, share: progress(name, share * before))
+    compared = comparison.compared
+    for name in rank(compared) if compared else [FOREST]:
+        told = partial(_told, progress, name, before)
+        model = candidates(plan)[name](rows, truth, told)
+        try:
+            exported = export(model, matrix[unseen], name.split()[-1])
+        except ModelRefused as exc:
+            if not compared:
+                raise
+            compared[name] = msgspec.structs.replace(compared[name], why_not=exc.detail)
+            continue
+        intervals, covered = _intervals(plan, comparison.losses.get(name), target[unseen], exported)
+        return Fitted(
+            chosen=name,
+            compared=_with_reasons(compared, name),
+            model=model,
+            seen=seen,
+            unseen=unseen,
+            predicted=exported.predicted,
+            intervals=intervals,
+            coverage=covered,
+            onnx=exported.onnx,
+            pickled=exported.pickled,
+            parity=exported.parity,
+        )
+    raise ModelRefused(f"{_where(plan)}No model answers in ONNX as it does in scikit-learn.")
+
+
+def _where(plan: Plan) -> str:
+    return f"Group {plan.group}: " if plan.group else ""
+
+
+def _told(progress: Callable[[str, float], None], name: str, before: float, share: float) -> None:
+    progress(name, before + share * (1 - before))
+
+
+def _split(target: Floats, plan: Plan) -> tuple[IntArray, IntArray]:
+    """Hold rows out; of classes the same share each.
+
+    Raises:
+        Invalid: a class has too few rows for that.
+    """
+    if not plan.classifies:
+        return split(len(target), plan.held_out, plan.seed)
+    labels = target.astype(np.intp)
+    counts = np.bincount(labels, minlength=len(plan.classes))
+    few = [
+        f"{name!r} has {count}"
+        for name, count in zip(plan.classes, counts, strict=True)
+        if count < MIN_CLASS_ROWS
+    ]
+    if few:
+        raise Invalid(
+            f"{_where(plan)}Each class needs {MIN_CLASS_ROWS} clean rows to learn from: "
+            f"{', '.join(few)}. Add rows of it, or leave it out."
+        )
+    seen = sample(labels, 1 - plan.held_out, plan.seed)
+    return seen, np.setdiff1d(np.arange(len(labels)), seen)
+
+
+def _intervals(
+    plan: Plan, calibration: Floats | None, truth: Floats, exported: Exported
+) -> tuple[list[float], dict[int, float]]:
+    """Return half-widths and their coverage of the held-out rows.
+
+    Without a cross-validation the held-out rows themselves calibrate (split conformal).
+    """
+    if plan.classifies:
+        return [], {}
+    errors = np.abs(truth - exported.predicted)
+    if calibration is None:
+        return half_widths(errors), crossed(errors)
+    widths = half_widths(calibration)
+    return widths, coverage(errors, widths)
+
+
+def _with_reasons(compared: dict[str, Compared], chosen: str) -> dict[str, Compared]:
+    """Say of each better score why it was not chosen."""
+    reason = f"not better than {chosen}, which is simpler, by more than its standard error"
+    return {
+        name: msgspec.structs.replace(figures, why_not=reason)
+        if figures.score < compared[chosen].score and not figures.why_not
+        else figures
+        for name, figures in compared.items()
+    }
