@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -23,12 +24,24 @@ from typing import Final
 
 import msgspec
 
-from aimq.errors import FilesUnavailable
+from aimq.errors import FilesUnavailable, Invalid
 from aimq.published import CURRENT, MANIFEST, Manifest, sha256, versions
+from aimq.schema import Schema
 
 _STAGING: Final = ".staging-"
 _LOCK: Final = ".lock"
 _VERSION: Final = "%Y%m%dT%H%M%SZ"
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}")
+
+
+def check_names(schema: Schema) -> None:
+    """Raise `Invalid` for the name of a model or a group that cannot be a file's name."""
+    for name in (schema.name, *schema.groups):
+        if not _FILE_NAME.fullmatch(name):
+            raise Invalid(
+                f"{name!r} names a model or a group: use up to 64 letters, digits, spaces, '_', "
+                "'-' and '.', a letter or digit first."
+            )
 
 
 class Staging:

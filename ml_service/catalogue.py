@@ -88,7 +88,7 @@ class Catalogue:
         residents = [
             Resident(
                 name=each.name,
-                bytes=each.bytes,
+                bytes=each.memory,
                 used=each.used,
                 kept=each in {self.default, loaded} or each.busy,
             )

@@ -74,7 +74,7 @@ def read_stream(body: bytes, version: Version, max_rows: int) -> pd.DataFrame:
 
     Raises:
         ClientError: not an Arrow stream.
-        Invalid: a column is missing, or holds neither text nor numbers; names it.
+        Invalid: a column is missing, or holds none of text, numbers, booleans and dates; names it.
         TooLarge: more than `max_rows` rows.
         UnsupportedMedia: compressed.
     """
@@ -88,7 +88,9 @@ def read_stream(body: bytes, version: Version, max_rows: int) -> pd.DataFrame:
             places = _places(version, reader.schema)
             table = _read_rows(reader, list(places.values()), max_rows)
         table.validate(full=True)  # offsets and codes that point elsewhere
-        frame: pd.DataFrame = table.rename_columns(list(places)).to_pandas(ignore_metadata=True)
+        frame: pd.DataFrame = table.rename_columns(list(places)).to_pandas(
+            ignore_metadata=True, date_as_object=False
+        )
     except (pa.ArrowException, OSError, MemoryError, LookupError, TypeError, ValueError) as exc:
         raise ClientError(f"The body is not a readable Arrow stream: {str(exc)[:200]}") from None
     return frame
@@ -111,7 +113,11 @@ def _places(version: Version, found: pa.Schema) -> dict[str, int]:
         raise Invalid(
             f"Columns of a type that is not read here: {', '.join(odd)}.",
             errors=[
-                {"field": name, "message": f"holds {kind}, neither text nor numbers", "given": kind}
+                {
+                    "field": name,
+                    "message": f"holds {kind}, no text, numbers or dates",
+                    "given": kind,
+                }
                 for name, kind in odd.items()
             ],
         )
@@ -129,6 +135,8 @@ def _readable(kind: pa.DataType) -> bool:
         or pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
         or pa.types.is_boolean(kind)
+        or pa.types.is_date(kind)
+        or pa.types.is_timestamp(kind)
         or pa.types.is_null(kind)
     )
 

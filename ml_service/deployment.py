@@ -18,6 +18,7 @@ from aimq.errors import AimqError, Conflict, InternalError, ModelRefused, NotFou
 from ml_service import canary
 from ml_service.canary import Canary
 from ml_service.loading import load_version
+from ml_service.overview import REPORT, Overview, overview_of, read_overview
 from ml_service.runtimes.port import ModelRuntime
 from ml_service.snapshot import Mark, Snapshot, mark_of, take_snapshot
 from ml_service.version import ONNX, Version
@@ -28,7 +29,8 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS: Final = 5.0
 #: Seconds a client is asked to wait while no version is served.
 WAIT_SECONDS: Final = 1.0
-#: Memory of a loaded ONNX model by the size of its file. Measured: see `Deployment.bytes`.
+_LOADING: Final = "The models are being loaded."
+#: Memory of a loaded ONNX model by the size of its file. Measured: see `Deployment.memory`.
 MEMORY_FACTOR: Final = 3.0
 
 _uses = itertools.count(1)
@@ -91,6 +93,7 @@ class Deployment:
         self._seen_canary: Canary | None = None
         self._retry_at = float("-inf")
         self._refused: dict[str, str] = {}
+        self._overview: tuple[Mark, Overview] | None = None
         self._switching = asyncio.Lock()
         self._following: asyncio.Task[None] | None = None
 
@@ -102,7 +105,7 @@ class Deployment:
             NotServing: there is none; says why.
         """
         if self._current is None:
-            raise NotServing(self.error or "The models are being loaded.", retry_after=WAIT_SECONDS)
+            raise NotServing(self.error or _LOADING, retry_after=WAIT_SECONDS)
         return self._current
 
     def choose(self) -> Version:
@@ -149,7 +152,7 @@ class Deployment:
         return mark not in {self._seen, self._served} or asked != self._seen_canary
 
     @property
-    def bytes(self) -> int:
+    def memory(self) -> int:
         """Estimate of the memory of what is loaded.
 
         `MEMORY_FACTOR` times the ONNX files. Pickles are loaded from disk for each request.
@@ -161,6 +164,40 @@ class Deployment:
     def published(self) -> list[str]:
         """Return the published versions, oldest first. Blocks for a listing."""
         return published.versions(self._dir, self.name)
+
+    async def overview(self) -> Overview:
+        """Return what is known of the version in service, else of the one to be loaded.
+
+        Raises:
+            NotServing: it cannot be read; says why.
+        """
+        if self._current is not None:
+            return overview_of(self._current)
+        if self._latest is None:
+            raise NotServing(self.error or _LOADING, retry_after=WAIT_SECONDS)
+        mark = self._latest.mark
+        if self._overview is None or self._overview[0] != mark:
+            try:
+                found = await asyncio.to_thread(read_overview, self._home / mark[0])
+            except ModelRefused as exc:
+                raise NotServing(exc.detail, retry_after=WAIT_SECONDS) from exc
+            self._overview = mark, found
+        return self._overview[1]
+
+    async def report(self) -> bytes:
+        """Return the report of the version that `overview` describes, in HTML.
+
+        Raises:
+            NotFound: it has none, or not the one that was published.
+            NotServing: see `overview`.
+        """
+        manifest = (await self.overview()).manifest
+        folder = self._home / manifest.version
+        try:
+            path = await asyncio.to_thread(published.verified, folder, manifest, REPORT)
+            return await asyncio.to_thread(path.read_bytes)
+        except (ModelRefused, OSError) as exc:
+            raise NotFound(f"Version {manifest.version} of {self.name} has no report.") from exc
 
     async def ready(self) -> None:
         """Return once a version is loaded; one loading serves all that wait.

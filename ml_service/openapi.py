@@ -13,7 +13,7 @@ import msgspec
 from aimq.http import problems
 from aimq.schema.jsonschema import answer_schema, record_schema
 from aimq.schema.model import Schema
-from ml_service.models import Reload
+from ml_service.models import CanaryShare, Reload
 from ml_service.predict import ARROW, JSON
 from ml_service.simulated_model import FactorialRequest
 from ml_service.v2_tensors import InferRequest, InferResponse
@@ -126,7 +126,7 @@ def schemas(schema: Schema | None) -> Document:
     Args:
         schema: of the version in service; None while there is none.
     """
-    bodies = (InferRequest, InferResponse, Reload, FactorialRequest)
+    bodies = (InferRequest, InferResponse, Reload, CanaryShare, FactorialRequest)
     _, described = msgspec.json.schema_components(bodies, ref_template=_NAMED)
     errors = {"type": "array", "items": {"type": "object"}}
     return {

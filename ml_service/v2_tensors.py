@@ -58,7 +58,8 @@ def read_rows(version: Version, asked: InferRequest) -> list[dict[str, Any]]:
     """Return the tensors as records.
 
     Raises:
-        ClientError: a tensor is missing, unknown, of another type or shape; or an output is.
+        ClientError: a tensor is missing, of another type or shape; or an output is unknown. A
+            tensor of a field that may be blank may be missing; blank text in one is a blank.
     """
     schema = version.schema
     for wanted in asked.outputs or ():
@@ -66,10 +67,10 @@ def read_rows(version: Version, asked: InferRequest) -> list[dict[str, Any]]:
             raise ClientError(f"Unknown output {wanted.name[:80]!r}: there is {schema.prediction}.")
     tensors = {tensor.name: tensor for tensor in asked.inputs}
     missing = [name for name in schema.required if name not in tensors]
-    if missing:
-        raise ClientError(f"Inputs missing: {', '.join(missing)}.")
-    count = len(asked.inputs[0].data) if asked.inputs[0].shape else 0
     given = [feature for feature in schema.fields if feature.name in tensors]
+    if missing or not given:
+        raise ClientError(f"Inputs missing: {', '.join(missing or schema.columns)}.")
+    count = len(asked.inputs[0].data) if asked.inputs[0].shape else 0
     names = [feature.name for feature in given]
     columns = [_column(feature, tensors[feature.name], count) for feature in given]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]

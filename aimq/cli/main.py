@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from aimq.cli import dead_letters, demo, jobs, services, settings, train, up, upload
+from aimq.cli import dead_letters, demo, import_model, jobs, services, settings, train, up, upload
 from aimq.errors import AimqError, NotInstalled, SettingsError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("interface", rich_help_panel="Serve")(services.interface)
 app.command("ml-service", rich_help_panel="Serve")(services.ml_service)
 app.command("batch-processor", rich_help_panel="Serve")(services.batch_processor)
 app.command("train", rich_help_panel="Models")(train.train)
+app.command("import", rich_help_panel="Models")(import_model.import_model)
 app.command("settings", rich_help_panel="Serve")(settings.settings)
 app.command("upload", rich_help_panel="Use")(upload.upload)
 app.command("jobs", rich_help_panel="Use")(jobs.jobs)

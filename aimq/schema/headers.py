@@ -12,10 +12,12 @@ def match_columns(schema: Schema, names: Sequence[object]) -> tuple[dict[str, in
 
     Returns:
         The position of each schema column that is there (of several alike, the first), and the
-        names of those that are not there and have to be.
+        names of those that are not there and have to be: the required ones, and of a table that has
+        none of the columns every one.
     """
     places: dict[str, int] = {}
     for index, name in enumerate(names):
         places.setdefault(fold(str(name)), index)
     found = {name: places[fold(name)] for name in schema.columns if fold(name) in places}
-    return found, [name for name in schema.required if name not in found]
+    needed = schema.required or (() if found else schema.columns)
+    return found, [name for name in needed if name not in found]

@@ -95,7 +95,7 @@ def _check_names(root: TomlTable, target: TomlTable, schema: Schema) -> None:
 def _features(root: TomlTable, groups: Sequence[str]) -> tuple[Feature, ...]:
     tables = root.get("features")
     if not isinstance(tables, list | tuple) or not tables:
-        raise root.refused("there is no feature: add a table [[features]] for each column")
+        raise root.refused("add a table [[features]], in double brackets, for each column")
     features = []
     for number, content in enumerate(tables, start=1):
         name = content.get("name") if isinstance(content, dict) else None

@@ -75,6 +75,8 @@ class TomlTable:
 
     def words(self, key: str, values: object) -> tuple[str, ...]:
         """Return a list of categories as text, of a number its name; they must differ."""
+        if values is None:
+            raise self.refused(f'{key} is missing: add {key} = ["a", "b"]')
         if not isinstance(values, list | tuple) or not values:
             raise self.refused(f'{key} must be a list such as ["a", "b"], not {_short(values)}')
         words = tuple(value if isinstance(value, str) else category_key(value) for value in values)

@@ -18,10 +18,11 @@ def check_columns(header: Sequence[str], schema: Schema) -> None:
     _, missing = match_columns(schema, header)
     if not missing:
         return
+    needed = len(schema.required or schema.columns)
     listed = ", ".join(missing[:_LISTED])
     more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
     raise WorkbookError(
-        f"The header row lacks {len(missing)} of {len(schema.required)} columns: {listed}{more}. "
+        f"The header row lacks {len(missing)} of {needed} columns: {listed}{more}. "
         "Name them in the first row of the first sheet; order and case do not matter.",
         errors=[_missing(name, header) for name in missing],
     )
