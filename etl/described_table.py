@@ -1,5 +1,4 @@
-"""The table to learn from and its schema: a file's with a schema given or inferred, or the default.
-"""
+"""The table to learn from, with its schema: one that is given, inferred, or built in."""
 
 from __future__ import annotations
 
@@ -148,6 +147,4 @@ def _words(source: Path, raw: pd.DataFrame) -> str:
 
 def _unused(schema: Schema, raw: pd.DataFrame) -> dict[str, str]:
     used = {fold(name) for name in (*schema.columns, schema.target)}
-    return {
-        str(name): "not in the schema" for name in raw.columns if fold(str(name)) not in used
-    }
+    return {str(name): "not in the schema" for name in raw.columns if fold(str(name)) not in used}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,7 @@ def fit_groups(
         target = cleaned.target[places]
         share = plan.budget * len(places) / len(cleaned.target)
         named = replace(plan, budget=share, group=group if schema.group is not None else "")
-        mine = fit(matrix, target, named, lambda name, done, g=group: progress(g, name, done))
+        mine = fit(matrix, target, named, partial(progress, group))
         seen[places[mine.seen]] = True
         fitted[group] = mine
         reports[group] = _report(schema, target, mine, staging, group)

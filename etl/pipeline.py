@@ -18,6 +18,7 @@ from aimq.published import Manifest
 from aimq.schema import Schema, Task
 from aimq.settings import Settings
 from etl.clean import clean
+from etl.described_table import SCHEMAS, DescribedTable, Question, read_table
 from etl.fit import Plan
 from etl.fit_groups import check_rows, fit_groups
 from etl.generate import ROWS, SEED
@@ -25,7 +26,6 @@ from etl.inference_table import show_inference
 from etl.profile import build
 from etl.publish import check_names, stage
 from etl.report import progress_of, show
-from etl.described_table import SCHEMAS, Question, DescribedTable, read_table
 
 __all__ = ["BUDGET", "SCHEMAS", "run"]
 
@@ -44,6 +44,7 @@ class Options(NamedTuple):
     held_out: float
     jobs: int
     budget: float
+    compare: bool
 
     def checked(self) -> Options:
         """Return these options. Raises `Invalid` for one that makes no sense."""
@@ -71,6 +72,7 @@ def run(
     held_out: float = 0.2,
     jobs: int = 0,
     budget: float = BUDGET,
+    compare: bool | None = None,
     edit: Path | None = None,
     console: Console | None = None,
 ) -> Manifest:
@@ -95,6 +97,8 @@ def run(
         held_out: share of the rows kept for the evaluation.
         jobs: threads; 0: ``settings.concurrency``.
         budget: seconds that the comparison of candidates is cut to.
+        compare: choose among several kinds of model, else a forest; by default where there is a
+            table.
         edit: folder that an inferred schema is written to, for a person to edit.
         console: where progress and the closing report go; standard output by default.
 
@@ -108,7 +112,8 @@ def run(
     """
     started = time.monotonic()
     jobs = jobs or settings.concurrency
-    options = Options(trees, leaf, seed, rows, held_out, jobs, budget).checked()
+    compare = source is not None if compare is None else compare
+    options = Options(trees, leaf, seed, rows, held_out, jobs, budget, compare).checked()
     console = console or Console()
     question = Question(
         source=source, schema=schema, target=target, group=group, name=name, task=task
@@ -117,23 +122,25 @@ def run(
     check_names(table.schema)
     if table.inferred:
         show_inference(console, table, edit)
-    manifest = _train(settings, table, _plan(table.schema, options, source), options, console)
+    manifest = _train(settings, table, options, console)
     where = settings.models_dir / manifest.name / manifest.version
     console.print(
         f"Published {where} in {time.monotonic() - started:.0f} s", markup=False, soft_wrap=True
     )
+    if source is not None:
+        console.print(f"It answers at POST /models/{manifest.name}/predict", markup=False)
     return manifest
 
 
 def _train(
-    settings: Settings, table: DescribedTable, plan: Plan, options: Options, console: Console
+    settings: Settings, table: DescribedTable, options: Options, console: Console
 ) -> Manifest:
     schema = table.schema
     cleaned = clean(schema, table.raw)
     check_rows(cleaned)
     with stage(settings.models_dir, schema.name) as staging:
         with progress_of(console, schema.groups) as progress:
-            groups = fit_groups(cleaned, plan, staging, progress)
+            groups = fit_groups(cleaned, _plan(schema, options), staging, progress)
         intervals = {name: fitted.intervals for name, fitted in groups.fitted.items()}
         profile = build(schema, cleaned.columns, groups.seen, intervals)
         metrics = {
@@ -153,7 +160,7 @@ def _train(
     return manifest
 
 
-def _plan(schema: Schema, options: Options, source: Path | None) -> Plan:
+def _plan(schema: Schema, options: Options) -> Plan:
     return Plan(
         task=schema.task,
         classes=schema.classes,
@@ -163,7 +170,7 @@ def _plan(schema: Schema, options: Options, source: Path | None) -> Plan:
         jobs=options.jobs,
         trees=options.trees,
         leaf=options.leaf,
-        compare=source is not None,
+        compare=options.compare,
         budget=options.budget,
     )
 

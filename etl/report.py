@@ -14,8 +14,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from aimq.published import Manifest
-from etl.clean import Account
 from etl.candidates import TRIVIAL
+from etl.clean import Account
 from etl.compare import Compared
 from etl.evaluate import ClassScores, Scores
 
@@ -103,7 +103,8 @@ def _rows(account: Account) -> Table:
     table = _table("Rows of the table", "", "rows")
     table.add_row("read", f"{account.rows:,}")
     for reason, rows in account.repaired.most_common():
-        table.add_row(f"repaired: {reason}", f"{rows:,}")
+        if rows:
+            table.add_row(f"repaired: {reason}", f"{rows:,}")
     for reason, rows in account.dropped.most_common():
         table.add_row(f"dropped: {reason}", f"{rows:,}")
     table.add_row("kept", f"{account.kept:,}")
