@@ -12,6 +12,8 @@ PY := $(VENV)/bin/python
 AIMQ := $(PY) -m aimq
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --require-hashes
 SELF := $(PY) -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e .
+# Tests of one file stay in one process: they share services.
+PARALLEL := --numprocesses 2 --dist loadfile
 export PIP_ROOT_USER_ACTION := ignore
 
 # Every target with a description is a command, not a file.
@@ -31,9 +33,12 @@ up: $(VENV)/.runtime ## Serve until Ctrl-C
 train: $(VENV)/.runtime ## Train and publish a new model version
 	@$(AIMQ) train
 
-test: $(VENV)/.dev services ## Run the tests, with coverage
+test: $(VENV)/.dev services ## Run the tests
+	@$(PY) -m pytest $(PARALLEL) -m "not faults"
+
+coverage: $(VENV)/.dev services ## Run the tests with coverage, which takes half as long again
 	@$(PY) -m coverage erase
-	@$(PY) -m coverage run -m pytest -m "not faults"
+	@$(PY) -m coverage run -m pytest $(PARALLEL) -m "not faults"
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
 

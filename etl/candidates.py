@@ -40,7 +40,7 @@ def candidates(plan: Plan) -> dict[str, Fit]:
     return {
         TRIVIAL: partial(_fit, _trivial, plan),
         LINEAR: partial(_fit, _linear, plan),
-        BOOSTING: partial(_fit, _boosting, plan),
+        BOOSTING: partial(_fit_boosting, plan),
         FOREST: partial(_fit_forest, plan),
     }
 
@@ -54,7 +54,7 @@ def predict(model: Estimator, matrix: Matrix) -> NDArray[np.float64]:
 def _fit(
     build: Callable[[Plan], Any],
     plan: Plan,
-    matrix: Matrix,
+    matrix: Matrix | Floats,
     target: Floats,
     told: Callable[[float], None],
 ) -> Estimator:
@@ -115,6 +115,24 @@ def _boosting(plan: Plan) -> Any:  # noqa: ANN401 - see above
 
     kind = HistGradientBoostingClassifier if plan.classifies else HistGradientBoostingRegressor
     return kind(early_stopping=False, random_state=plan.seed)
+
+
+def _fit_boosting(
+    plan: Plan, matrix: Matrix, target: Floats, told: Callable[[float], None]
+) -> Estimator:
+    return _fit(_boosting, plan, on_grid(matrix), target, told)
+
+
+def on_grid(matrix: Matrix) -> Floats:
+    """Round each column to multiples of a power of two, up to 2^22 of them to either side of 0.
+
+    The means of two such values are float32 numbers. They are the thresholds of boosted trees,
+    float64 in scikit-learn and float32 in ONNX, which thus compare alike.
+    """
+    _, exponent = np.frexp(np.abs(matrix).max(axis=0))
+    step = np.ldexp(1.0, exponent - 22)
+    rounded: Floats = np.round(matrix / step) * step
+    return rounded
 
 
 def _fit_forest(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from rich.console import Console
 
 from aimq.settings import Settings
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from tests.tables import TrainingTable
 
 pytest_plugins = ["tests.servers.plugin"]
+
+# A loaded machine is slow: no test fails for the time that it takes.
+settings.register_profile("aimq", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("aimq")
 
 
 @pytest.hookimpl(trylast=True)

@@ -38,6 +38,8 @@ def read_codes(
     if feature.type is FeatureType.CATEGORY:
         series = _without_booleans(series)
     places, words = _distinct(series)
+    if not feature.by_group:  # every group knows the same
+        names, groups = names[-1:], np.zeros_like(groups)
     table = []
     for name in names:
         codes = {spelling: (float(code),) for spelling, code in feature.codes(name).items()}

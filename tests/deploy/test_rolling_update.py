@@ -25,7 +25,7 @@ from tests.deploy.balancer import Balancer
 from tests.system import PATIENCE, ROOT, constants, environment, free_ports
 
 SAMPLE = ROOT / "assets" / "sample_files" / "100_rows.xlsx"
-ROUNDS = 5
+ROUNDS = 2
 REPLICAS = 2
 #: Longer than a balancer takes to notice that a replica is not ready.
 DRAIN_SECONDS = 1.5

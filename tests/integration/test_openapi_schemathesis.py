@@ -84,7 +84,6 @@ def ask(operation, way):
 def sender(strategy):
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         derandomize=True,
         database=None,
         phases=[Phase.generate],

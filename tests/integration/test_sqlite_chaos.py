@@ -11,7 +11,7 @@ from aimq.broker.sqlite import SqliteBroker
 from aimq.settings import Settings
 
 SEED = 20260131
-KILLS = 24
+KILLS = 16
 PATIENCE = 30
 
 #: One line per event, appended in one write each, so that the ledger's order is the order of time.
@@ -29,6 +29,8 @@ broker = SqliteBroker(Settings(data_dir=folder, lease_seconds=0.5))
 
 def note(event, message_id):
     os.write(ledger, f"{event} {message_id}\\n".encode())
+
+note("started", seed)
 """
 
 PRODUCER = f"""{LEDGER}
@@ -66,17 +68,27 @@ def start(code, folder, seed):
     return subprocess.Popen([sys.executable, "-c", code, str(folder), seed])
 
 
+def until_started(folder, name):
+    ledger, deadline = folder / "ledger", time.monotonic() + PATIENCE
+    while not ledger.exists() or f"started {name}\n" not in ledger.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def kill_at_random(folder):
     """Keep two producers and two consumers going, killing one at a time."""
     chance = random.Random(SEED)
     codes = [PRODUCER, PRODUCER, CONSUMER, CONSUMER]
-    running = [start(code, folder, f"p{n}") for n, code in enumerate(codes)]
+    names = [f"p{n}" for n in range(len(codes))]
+    running = [start(code, folder, name) for code, name in zip(codes, names, strict=True)]
     for kill in range(KILLS):
-        time.sleep(chance.uniform(0.05, 0.5))  # the moment of death is what is tested
         victim = chance.randrange(len(running))
+        until_started(folder, names[victim])
+        time.sleep(chance.uniform(0.0, 0.4))  # the moment of death is what is tested
         running[victim].send_signal(signal.SIGKILL)
         assert running[victim].wait(PATIENCE) == -signal.SIGKILL, "it had died of itself"
-        running[victim] = start(codes[victim], folder, f"r{kill}")
+        names[victim] = f"r{kill}"
+        running[victim] = start(codes[victim], folder, names[victim])
     for process in running:
         process.kill()
         process.wait(PATIENCE)
@@ -111,6 +123,8 @@ def test_every_confirmed_message_is_accounted_for_whatever_is_killed(tmp_path):
     confirmed, received, settled_twice = set(), set(), []
     for line in lines:
         event, name = line.split()
+        if event == "started":
+            continue
         if event == "confirmed":
             confirmed.add(name)
         elif event == "received":

@@ -62,9 +62,7 @@ def ask_all_sorts(send, method, path, operation, components):
     parts_of_path = {name: WORDS.filter(bool) for place, name in named if place == "path"}
     queries = {name: WORDS for place, name in named if place == "query"}
 
-    @settings(
-        max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-    )
+    @settings(max_examples=15, database=None, suppress_health_check=list(HealthCheck))
     @given(
         parts=st.fixed_dictionaries(parts_of_path),
         query=st.fixed_dictionaries({}, optional=queries),

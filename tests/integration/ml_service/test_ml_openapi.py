@@ -94,7 +94,6 @@ def ask_all_sorts(client, method, path, operation, example):
 
     @settings(
         max_examples=30,
-        deadline=None,
         database=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),

@@ -298,7 +298,7 @@ CELLS = st.sampled_from(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.lists(CELLS, min_size=1, max_size=4), min_size=1, max_size=4), st.randoms())
 def test_every_column_is_a_feature_or_left_out_whatever_the_order_of_the_rows(columns, random):
     raw = table(**{f"c{place}": cycle(*cells) for place, cells in enumerate(columns)})

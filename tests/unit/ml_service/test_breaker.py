@@ -172,5 +172,5 @@ class BreakerMachine(RuleBasedStateMachine):
         assert wait is None or 0 <= wait <= 8
 
 
-BreakerMachine.TestCase.settings = hypothesis_settings(max_examples=50, deadline=None)
+BreakerMachine.TestCase.settings = hypothesis_settings(max_examples=50)
 TestBreakerMachine = BreakerMachine.TestCase

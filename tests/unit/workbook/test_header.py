@@ -25,7 +25,7 @@ def test_the_header_of_a_workbook_by_openpyxl_is_read(header):
     assert header(written([HEADER, ["A", 1, "petrol"]])) == HEADER
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     names=st.lists(
         st.text(st.characters(min_codepoint=33, exclude_categories=("Cs", "Cc", "Cn")), min_size=1),

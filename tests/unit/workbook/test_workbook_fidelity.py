@@ -194,9 +194,7 @@ cell = st.one_of(
 )
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(cell, cell), min_size=1, max_size=8))
 def test_any_table_survives_being_written_and_read(read, tmp_path, rows):
     frame = pd.DataFrame(
