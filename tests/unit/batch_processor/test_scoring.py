@@ -1,6 +1,9 @@
 """Scoring a table: every row in its place, a prediction or an error for each."""
 
+import datetime as dt
+
 import numpy as np
+import openpyxl
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -9,12 +12,15 @@ from hypothesis import strategies as st
 from aimq.errors import MlUnavailable, WorkbookError
 from aimq.ml_client.blocking import ScoredTable
 from aimq.schema import load_schema
+from aimq.schema.model import Task, parse_schema
 from aimq.workbook.sheet import Sheet
+from aimq.workbook.writing import write_workbook
 from batch_processor.scoring import MAX_ERROR, Progress, score
 from etl.generate import generate
 from tests.ml_stand_in import SCHEMA_FILE, prices
 
 SCHEMA = load_schema(SCHEMA_FILE)
+NAN = np.nan  # one object, so that lists with it compare as equal
 CLEAN = generate(SCHEMA, rows=4000, seed=3)
 
 
@@ -184,3 +190,131 @@ def test_what_the_report_raises_ends_the_work():
     with pytest.raises(Enough):
         score(sheet_of(valid_rows(900)), SCHEMA, predictor, batch_rows=100, report=report)
     assert len(predictor.sizes) == 2
+
+
+def other_schema(**more):
+    source = {
+        "name": "houses",
+        "target": {"name": "price", "prediction": "predicted_price"},
+        "features": [
+            {"name": "area", "type": "number", "minimum": 0, "maximum": 1000},
+            {"name": "rooms", "type": "integer", "blank": True, "fill": 3},
+            {"name": "sold", "type": "date"},
+            {"name": "garden", "type": "boolean", "blank": True},
+        ],
+    }
+    return parse_schema(source | more)
+
+
+KINDS = {"name": "kind", "prediction": "predicted_kind", "task": "classification",
+         "classes": ["small", "large"]}  # fmt: skip
+DAY = dt.date(2024, 5, 31)
+
+
+class Houses:
+    """Predicts of a table of houses ten times the area, or a class by it."""
+
+    def __init__(self, schema, *, interval=False):
+        self.frames, self._schema, self._interval = [], schema, interval
+
+    def predict_table(self, table):
+        frame = table.to_pandas()
+        self.frames.append(frame)
+        area = frame["area"].to_numpy(dtype=float)
+        classes = self._schema.task is Task.CLASSIFICATION
+        words = np.where(area > 100, "large", "small").astype(object)
+        return ScoredTable(
+            words if classes else area * 10,
+            np.full(len(area), None),
+            np.full(len(area), "v1"),
+            probability=area / 1000 if classes else None,
+            low=area * 9 if self._interval else None,
+            high=area * 11 if self._interval else None,
+            warnings=np.where(area > 100, "area: large", None) if self._schema.warn else None,
+        )
+
+
+def houses(schema, frame, *, interval=False, batch_rows=2):
+    predictor = Houses(schema, interval=interval)
+    scored = score(
+        sheet_of(frame), schema, predictor, batch_rows=batch_rows, report=lambda _: None,
+        interval=interval,
+    )  # fmt: skip
+    width = frame.shape[1]
+    added = scored.sheet.headers[width:]
+    return scored, {name: scored.sheet.frame[width + n].tolist() for n, name in enumerate(added)}
+
+
+def test_without_a_group_all_rows_are_of_one_version():
+    frame = pd.DataFrame({"area": [50.0, 200.0, 60.0], "sold": [DAY] * 3, "rooms": [1.0, 2.0, 3.0]})
+    scored, added = houses(other_schema(), frame)
+    assert added == {"predicted_price": [500.0, 2000.0, 600.0], "error": [NAN] * 3}
+    assert scored.model_versions == {"all": "v1"}
+
+
+def test_a_column_that_may_be_blank_may_be_absent_or_have_gaps():
+    frame = pd.DataFrame({"area": [50.0, 200.0], "sold": [DAY] * 2, "garden": [True, None]})
+    predictor_schema = other_schema()
+    predictor = Houses(predictor_schema)
+    score(sheet_of(frame), predictor_schema, predictor, batch_rows=9, report=lambda _: None)
+    (sent,) = predictor.frames
+    assert sent["garden"].tolist() == [True, None]
+    assert sent["rooms"].isna().all()
+    with pytest.raises(WorkbookError, match="lacks 1 of 2 columns: sold"):
+        houses(other_schema(), frame.drop(columns=["sold"]))
+
+
+def test_intervals_are_columns_of_their_own_before_the_error():
+    frame = pd.DataFrame({"area": [50.0, -1.0, 60.0], "sold": [DAY] * 3})
+    _, added = houses(other_schema(), frame, interval=True)
+    assert list(added) == [
+        "predicted_price",
+        "predicted_price_low",
+        "predicted_price_high",
+        "error",
+    ]
+    np.testing.assert_array_equal(added["predicted_price_low"], [450.0, np.nan, 540.0])
+    np.testing.assert_array_equal(added["predicted_price_high"], [550.0, np.nan, 660.0])
+    assert added["error"][1].startswith("area: -1 is not")
+
+
+def test_classes_come_with_their_probability_and_warnings_where_the_model_has_them():
+    frame = pd.DataFrame({"area": [50.0, 200.0, 60.0], "sold": [DAY, DAY, "never"]})
+    _, added = houses(other_schema(target=KINDS, warn=True), frame)
+    assert list(added) == ["predicted_kind", "probability", "warning", "error"]
+    assert added["predicted_kind"] == ["small", "large", NAN]
+    assert added["probability"][:2] == [0.05, 0.2]
+    assert added["warning"] == [NAN, "area: large", NAN]
+    assert pd.isna(added["probability"][2])
+
+
+@pytest.mark.parametrize("target", [{"name": "price"}, KINDS])
+def test_the_columns_are_there_when_no_row_is_valid(target):
+    frame = pd.DataFrame({"area": ["many"] * 2, "sold": [DAY] * 2})
+    schema = other_schema(target=target, warn=True)
+    _, added = houses(schema, frame, interval=True)
+    assert next(iter(added)) == schema.prediction
+    assert list(added)[-2:] == ["warning", "error"]
+    assert pd.isna(added[schema.prediction]).all()
+
+
+def test_an_empty_row_is_not_predicted_though_every_field_may_be_blank():
+    blank = {"type": "number", "blank": True, "fill": 1}
+    schema = other_schema(features=[{"name": "area", **blank}, {"name": "rooms", **blank}])
+    frame = pd.DataFrame({"area": [50.0, np.nan, np.nan], "rooms": [np.nan, np.nan, 2.0]})
+    _, added = houses(schema, frame)
+    assert added["error"] == [NAN, "the row is empty", NAN]
+    assert pd.isna(added["predicted_price"][1])
+
+
+def test_classes_booleans_and_dates_are_written_as_they_are(tmp_path):
+    frame = pd.DataFrame(
+        {"area": [50.0, 200.0], "sold": [DAY, dt.datetime(2024, 5, 31, 12)],  # noqa: DTZ001
+         "garden": [True, False]}
+    )  # fmt: skip
+    scored, _ = houses(other_schema(target=KINDS, warn=True), frame)
+    write_workbook(scored.sheet, tmp_path / "scored.xlsx")
+    rows = list(openpyxl.load_workbook(tmp_path / "scored.xlsx").active.values)
+    assert rows[0][3:] == ("predicted_kind", "probability", "warning", "error")
+    assert rows[1] == (50, dt.datetime(2024, 5, 31), True, "small", 0.05, None, None)  # noqa: DTZ001
+    assert rows[2][2:] == (False, "large", 0.2, "area: large", None)
