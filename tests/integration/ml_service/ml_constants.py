@@ -33,7 +33,7 @@ def publish_constant(models: Path, name: str, version: str, value: float, weight
     """Publish a version whose answer is `value`.
 
     Args:
-        weights: numbers that it holds besides, to be of a size.
+        weights: numbers that it holds, to be of a size.
     """
     folder = models / name / version
     folder.mkdir(parents=True)
@@ -53,24 +53,20 @@ def publish_constant(models: Path, name: str, version: str, value: float, weight
 
 
 def _constant(value: float, weights: int) -> bytes:
-    """Return ``y = 0 max(x W) + value``, row by row."""
-    w = np.zeros((len(RECORD), weights), np.float32)
-    zero, constant = np.zeros(1, np.float32), np.array([value], np.float32)
+    """Return ``y = 0 x + w[0 x]``, whose weights are all the value; none can be folded away."""
+    w, zero = np.full(weights, value, np.float32), np.zeros(1, np.float32)
     nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["products"]),
-        helper.make_node("ReduceMax", ["products"], ["largest"], axes=[1], keepdims=1),
-        helper.make_node("Mul", ["largest", "zero"], ["nothing"]),
-        helper.make_node("Add", ["nothing", "constant"], ["y"]),
+        helper.make_node("ReduceMax", ["x"], ["rows"], axes=[1], keepdims=1),
+        helper.make_node("Mul", ["rows", "zero"], ["zeros"]),
+        helper.make_node("Cast", ["zeros"], ["places"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["w", "places"], ["y"]),
     ]
     graph = helper.make_graph(
         nodes,
         "constant",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, len(RECORD)])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])],
-        [
-            numpy_helper.from_array(array, name)
-            for name, array in (("w", w), ("zero", zero), ("constant", constant))
-        ],
+        [numpy_helper.from_array(w, "w"), numpy_helper.from_array(zero, "zero")],
     )
     opset = helper.make_opsetid("", 15)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=8)

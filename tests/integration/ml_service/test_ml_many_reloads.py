@@ -20,7 +20,7 @@ VALUES = {
 }  # fmt: skip
 RELOADS = 50
 #: Numbers in each model: 2 MB, so that what is not freed shows.
-WEIGHTS = 256 * 1024
+WEIGHTS = 512 * 1024
 #: Growth of the process over the last forty reloads, in MB. Keeping what they load would be 80.
 MOST_GROWTH = 20
 
