@@ -7,6 +7,10 @@ import contextlib
 import json
 import threading
 
+from aimq.errors import ModelRefused
+from aimq.schema.jsonschema import record_schema
+from aimq.schema.model import parse_schema
+
 SOURCE = {
     "name": "used_cars",
     "title": "Used cars",
@@ -114,7 +118,10 @@ class StubMl:
             body = json.dumps(self._models()).encode()
         elif len(parts) == 4 and parts[3] == "schema" and parts[2] in self.sources:
             status, headers = 200, {}
-            body = json.dumps({"schema": self.sources[parts[2]]}).encode()
+            answer = {"schema": self.sources[parts[2]]}
+            with contextlib.suppress(ModelRefused):  # one that is damaged on purpose
+                answer["record"] = record_schema(parse_schema(answer["schema"]))
+            body = json.dumps(answer).encode()
         else:
             status, headers, body = self.status, self.headers, self.body
         media_type = "text/html" if parts[-1] == "report" else "application/json"
@@ -130,6 +137,12 @@ class StubMl:
             required = [field["name"] for field in fields if not field.get("blank")]
             listed.append(
                 {"name": name, "version": self.version, "default": name == default,
-                 "columns": [field["name"] for field in fields], "required": required}
+                 "columns": [field["name"] for field in fields], "required": required,
+                 "title": source.get("title", name), "group": source.get("group", {}).get("name"),
+                 "task": source.get("target", {}).get("task", "regression"),
+                 "target": source.get("target", {}).get("name"),
+                 "prediction": source.get("target", {}).get("prediction"),
+                 "versions": ["20251201T000000Z", self.version], "canary": None,
+                 "report": True, "error": None}
             )  # fmt: skip
         return {"name": default, "schema": self.sources[default], "models": listed}

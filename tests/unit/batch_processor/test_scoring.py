@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aimq.errors import MlUnavailable, WorkbookError
 from aimq.ml_client.blocking import ScoredTable
-from aimq.schema import load_schema
+from aimq.schema import load_schema, read_columns
 from aimq.schema.model import Task, parse_schema
 from aimq.workbook.sheet import Sheet
 from aimq.workbook.writing import write_workbook
@@ -318,3 +318,73 @@ def test_classes_booleans_and_dates_are_written_as_they_are(tmp_path):
     assert rows[0][3:] == ("predicted_kind", "probability", "warning", "error")
     assert rows[1] == (50, dt.datetime(2024, 5, 31), True, "small", 0.05, None, None)  # noqa: DTZ001
     assert rows[2][2:] == (False, "large", 0.2, "area: large", None)
+
+
+class Reading:
+    """Reads tables as the ML service does, notes the matrices, predicts the first column."""
+
+    def __init__(self, schema):
+        self.schema, self.matrices = schema, []
+
+    def predict_table(self, table):
+        columns = read_columns(self.schema, table.to_pandas(date_as_object=False))
+        self.matrices.append(columns.matrix())
+        count = len(columns.errors)
+        return ScoredTable(columns.values[0], columns.errors, np.full(count, "v1", dtype=object))
+
+
+def test_a_sheet_of_blanks_dates_booleans_and_other_categories_is_encoded_as_it_stands():
+    schema = parse_schema(
+        {
+            "name": "houses",
+            "target": {"name": "price"},
+            "features": [
+                {"name": "area", "type": "number", "blank": True, "fill": 90},
+                {"name": "sold", "type": "date"},
+                {"name": "garden", "type": "boolean", "blank": True},
+                {"name": "type", "type": "category", "categories": ["flat"], "other": True},
+                {"name": "rooms", "type": "integer", "blank": True, "fill": 3},
+            ],
+        }
+    )
+    sheet = pd.DataFrame(
+        {
+            "TYPE": ["flat", "tent", 7.0, "flat", None],
+            "sold": [
+                dt.date(2024, 5, 31),
+                "2000-01-02",
+                dt.datetime.max.replace(tzinfo=dt.UTC),
+                "soon",
+                None,
+            ],
+            "area": [50.0, None, " ", 10.0, None],
+            "Garden": [True, "no", None, False, None],
+            "note": ["a", "b", "c", "d", None],
+        }
+    ).astype(object)
+    predictor = Reading(schema)
+    scored = score(sheet_of(sheet), schema, predictor, batch_rows=2, report=[].append)
+    predicted, errors = last_two(scored)
+    days = (dt.date.max - dt.date(2000, 1, 1)).days
+    assert np.vstack(predictor.matrices).tolist() == [
+        [50, 0, 8917, 5, 4, 1, 0, 3, 1],
+        [90, 1, 1, 1, 6, 0, -2, 3, 1],
+        [90, 1, days, 12, 4, -1, -2, 3, 1],
+    ]
+    assert predicted.tolist()[:3] == [50, 90, 90]
+    assert errors.isna().tolist() == [True, True, True, False, False]
+    assert errors[3] == "sold: 'soon' is not a date such as 2024-05-31"
+    assert errors[4] == "the row is empty"
+
+
+def test_an_empty_row_is_not_predicted_even_where_every_value_may_be_missing():
+    area = {"name": "area", "type": "number", "blank": True, "fill": 9}
+    schema = parse_schema({"name": "x", "target": {"name": "y"}, "features": [area]})
+    predictor = Reading(schema)
+    sheet = pd.DataFrame({"area": [1.0, None, None], "note": ["a", None, "c"]})
+    scored = score(sheet_of(sheet), schema, predictor, batch_rows=9, report=[].append)
+    predicted, errors = last_two(scored)
+    assert predicted[0] == 1
+    assert predicted[2] == 9
+    assert errors[1] == "the row is empty"
+    assert len(predictor.matrices[0]) == 2
