@@ -15,7 +15,7 @@ def plan(columns: int, classes: tuple[str, ...] = (), **changed) -> Plan:
         "seed": 7,
         "held_out": 0.2,
         "jobs": 1,
-        "trees": 20,
+        "trees": 8,
         "leaf": 5,
     }
     return Plan(**{**settings, **changed})
