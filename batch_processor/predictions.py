@@ -9,6 +9,7 @@ import msgspec
 
 from aimq.errors import AimqError, ClientError, FieldError, Invalid, TooLarge
 from aimq.ml_client.blocking import MlClient
+from aimq.schema.model import UNGROUPED
 from batch_processor.disposition import Ack
 from batch_processor.work import Result, Work
 
@@ -16,8 +17,6 @@ from batch_processor.work import Result, Work
 MAX_RECORDS: Final = 256
 #: Texts of an answer that are neither prediction nor group.
 _OURS: Final = frozenset({"model_version", "warning"})
-#: Stands for the group where a model has none.
-NO_GROUP: Final = "all"
 #: How the ML service refuses a whole request for what one record in it may be.
 _REFUSALS: Final = (ClientError, TooLarge, Invalid)
 
@@ -82,5 +81,5 @@ def _result(answer: Mapping[str, Any]) -> Result:
     # The first key is the prediction's. The group's key is the schema's: of the others that are
     # not ours, the only text.
     groups = [v for k, v in list(answer.items())[1:] if k not in _OURS and isinstance(v, str)]
-    versions = dict.fromkeys(groups or [NO_GROUP], version)
+    versions = dict.fromkeys(groups or [UNGROUPED], version)
     return Ack(result=msgspec.json.encode(answer), model_versions=versions)

@@ -6,7 +6,7 @@ No I/O of its own: `aimq.workbook` reads and writes the workbook, a `Predictor` 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -17,13 +17,18 @@ from numpy.typing import NDArray
 from aimq.errors import MlUnavailable
 from aimq.ml_client.blocking import ScoredTable
 from aimq.schema import Columns, Schema, match_columns, read_columns
+from aimq.schema.model import Task
 from aimq.workbook.columns import check_columns
 from aimq.workbook.sheet import Sheet
 
-#: Longest text of the ``error`` column, in characters.
+#: Longest text of the ``error`` and ``warning`` columns, in characters.
 MAX_ERROR: Final = 1_000
 #: Name of the column that says why a row has no prediction.
 ERROR: Final = "error"
+#: Name of the column that says what of a row is unlike the training table.
+WARNING: Final = "warning"
+#: Name of the column with the probability of a class.
+PROBABILITY: Final = "probability"
 #: Passes over the rows before a job gives way to new models that keep coming into service.
 _PASSES: Final = 3
 
@@ -50,7 +55,8 @@ class ScoredSheet:
     """A scored spreadsheet.
 
     Attributes:
-        sheet: every row and column of the input in order, then the prediction, then ``error``.
+        sheet: every row and column of the input in order, then the prediction, its probability,
+            its interval, its warning (those that there are), and ``error``.
         model_versions: model group to the version that predicted its rows.
     """
 
@@ -66,6 +72,7 @@ def score(
     *,
     batch_rows: int,
     report: Callable[[Progress], None],
+    interval: bool = False,
 ) -> ScoredSheet:
     """Predict every valid row of a sheet; a wrong row gets its error and spoils no other.
 
@@ -74,6 +81,7 @@ def score(
     Args:
         batch_rows: rows per request.
         report: told of the progress after every batch; what it raises ends the work.
+        interval: the predictor gives intervals.
 
     Raises:
         WorkbookError: columns are missing.
@@ -82,28 +90,43 @@ def score(
     """
     check_columns(sheet.headers, schema)
     places, _ = match_columns(schema, sheet.headers)
-    frame = pd.DataFrame({name: sheet.frame[place] for name, place in places.items()})
+    there = {name: sheet.frame[place] for name, place in places.items()}
+    frame = pd.DataFrame(there, index=sheet.frame.index)  # what may be blank may be absent
     columns = read_columns(schema, frame)
     errors = np.where(sheet.frame.isna().all(axis=1), "the row is empty", columns.errors)
     for _ in range(_PASSES):
-        scored = _predict(columns, errors.copy(), predictor, batch_rows, report)
+        scored = _unscored(schema, errors.copy(), interval=interval)
+        _predict(columns, scored, predictor, batch_rows, report)
         versions = _versions(columns, scored)
         if all(len(of_group) == 1 for of_group in versions.values()):
             return _assemble(sheet, schema, scored, {g: min(of) for g, of in versions.items()})
     raise MlUnavailable("New models came into service while the spreadsheet was being scored.")
 
 
+def _unscored(schema: Schema, errors: NDArray[np.object_], *, interval: bool) -> ScoredTable:
+    """Return n rows without a prediction; `errors` are those that are known already."""
+    total = len(errors)
+    classes = schema.task is Task.CLASSIFICATION
+    numbers = {"low": interval, "high": interval, "probability": classes}
+    return ScoredTable(
+        np.full(total, None if classes else np.nan),
+        errors,
+        np.full(total, None),
+        warnings=np.full(total, None) if schema.warn else None,
+        **{name: np.full(total, np.nan) for name, wanted in numbers.items() if wanted},
+    )
+
+
 def _predict(
     columns: Columns,
-    errors: NDArray[np.object_],
+    scored: ScoredTable,
     predictor: Predictor,
     batch_rows: int,
     report: Callable[[Progress], None],
-) -> ScoredTable:
-    """Return all n rows scored; `errors` are those that are known already."""
-    total = len(errors)
-    scored = ScoredTable(np.full(total, np.nan), errors, np.full(total, None))
-    valid = np.flatnonzero(columns.valid)
+) -> None:
+    """Score the rows that have no error yet."""
+    total = len(scored.errors)
+    valid = np.flatnonzero([error is None for error in scored.errors.tolist()])
     done = total - len(valid)
     report(_progress(scored, done))
     for start in range(0, len(valid), batch_rows):
@@ -111,12 +134,12 @@ def _predict(
         chosen = np.zeros(total, dtype=np.bool_)
         chosen[rows] = True
         answer = predictor.predict_table(columns.table(chosen))
-        scored.predictions[rows] = answer.predictions
-        scored.errors[rows] = answer.errors
-        scored.versions[rows] = answer.versions
+        for column in fields(ScoredTable):
+            of_all, of_rows = getattr(scored, column.name), getattr(answer, column.name)
+            if of_all is not None and of_rows is not None:
+                of_all[rows] = of_rows
         done += len(rows)
         report(_progress(scored, done))
-    return scored
 
 
 def _progress(scored: ScoredTable, done: int) -> Progress:
@@ -136,9 +159,19 @@ def _versions(columns: Columns, scored: ScoredTable) -> dict[str, set[str]]:
 def _assemble(
     sheet: Sheet, schema: Schema, scored: ScoredTable, versions: Mapping[str, str]
 ) -> ScoredSheet:
+    name = schema.prediction
+    numbers = {PROBABILITY: scored.probability, f"{name}_low": scored.low,
+               f"{name}_high": scored.high}  # fmt: skip
+    texts = {WARNING: scored.warnings, ERROR: scored.errors}
+    classes = schema.task is Task.CLASSIFICATION
     added: dict[str, pd.Series[Any]] = {
-        schema.prediction: pd.Series(scored.predictions),
-        ERROR: pd.Series(scored.errors, dtype="str").str.slice(0, MAX_ERROR),
+        name: pd.Series(scored.predictions, dtype="str" if classes else "float64"),
+        **{title: pd.Series(column) for title, column in numbers.items() if column is not None},
+        **{
+            title: pd.Series(column, dtype="str").str.slice(0, MAX_ERROR)
+            for title, column in texts.items()
+            if column is not None
+        },
     }
     progress = _progress(scored, len(scored.errors))
     return ScoredSheet(sheet.with_columns(added), progress, versions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from aimq.errors import NotFound, UnsupportedMedia, WorkbookError
 from aimq.files import FileStore
 from aimq.files.keys import new_result_key, upload_key
 from aimq.ml_client.blocking import MlClient, ScoredTable
+from aimq.ml_client.served_models import ServedModel, choose_model
 from aimq.schema import Schema
 from aimq.settings import Settings
 from aimq.workbook.package import unpacked_size
@@ -58,7 +59,9 @@ class SpreadsheetHandler:
     def __call__(self, work: Work) -> Ack:
         """Score the upload of a job and store the result. Raises `AimqError` and `Stopped`."""
         model = work.job.model
-        schema = self._client.schema(model)  # before the long reading: it may be away
+        # Asked before the long reading: the service may be away.
+        schema = self._client.schema(model) if model else None
+        models = () if model else self._client.models()
         with ExitStack() as stack:
             try:
                 path = stack.enter_context(self._files.local_copy(upload_key(work.job.job_id)))
@@ -67,6 +70,9 @@ class SpreadsheetHandler:
             stack.enter_context(self._memory.reserve(_memory_of(path), work.check))
             sheet = self._reader.read(path, self._settings.max_rows)
             work.check()
+            if schema is None:
+                model = model_for(sheet.headers, models)
+                schema = self._client.schema(model)
             return self._score(work, sheet, model, schema)
 
     def _score(self, work: Work, sheet: Sheet, model: str, schema: Schema) -> Ack:
@@ -74,6 +80,7 @@ class SpreadsheetHandler:
             sheet,
             schema,
             _ModelPredictor(self._client, model, work.job.interval),
+            interval=bool(work.job.interval),
             batch_rows=self._settings.batch_rows,
             report=_throttled(work, time.monotonic),
         )
@@ -91,6 +98,21 @@ class SpreadsheetHandler:
             model_versions=scored.model_versions,
             counts=counts,
         )
+
+
+def model_for(headers: Sequence[str], models: Sequence[ServedModel]) -> str:
+    """Return the model that a sheet is for by its columns; the default if it is for none.
+
+    Raises:
+        Invalid: it is for several; lists them.
+        WorkbookError: it is for none, and there is no default.
+    """
+    default = next((model.name for model in models if model.default), None)
+    chosen = choose_model(headers, models) or default
+    if chosen is None:
+        names = ", ".join(model.name for model in models) or "none"
+        raise WorkbookError(f"The sheet has the columns of no model; there are: {names}.")
+    return chosen
 
 
 @dataclass(frozen=True, slots=True)

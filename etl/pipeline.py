@@ -1,38 +1,36 @@
-"""The whole way: extract, clean, encode, train, evaluate, export, check, publish."""
+"""The whole way: table and schema, clean, fit each group, check, publish."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
-import numpy as np
-import pandas as pd
 import tomli_w
 from rich.console import Console
 
-from aimq.errors import Invalid, NotFound
+from aimq.errors import Invalid
+from aimq.profile import PROFILE, encode_profile
 from aimq.published import Manifest
-from aimq.schema import Schema, load_schema
+from aimq.schema import Schema, Task
 from aimq.settings import Settings
-from etl.clean import Cleaned, clean
-from etl.evaluate import baseline, score
-from etl.export import check_parity, to_onnx, to_pickle
-from etl.extract import extract
-from etl.generate import ROWS, SEED, generate
-from etl.publish import Staging, check_names, stage
-from etl.report import GroupReport, progress_of, show
-from etl.train import split, train
+from etl.clean import clean
+from etl.described_table import SCHEMAS, DescribedTable, Question, read_table
+from etl.fit import Plan
+from etl.fit_groups import check_rows, fit_groups
+from etl.generate import ROWS, SEED
+from etl.inference_table import show_inference
+from etl.profile import build
+from etl.publish import check_names, stage
+from etl.report import progress_of, show
 
-SCHEMAS: Final = Path(__file__).parent / "schemas"
-#: Fewest clean rows of a group that are worth a model.
-MIN_ROWS: Final = 20
+__all__ = ["BUDGET", "SCHEMAS", "run"]
+
+#: Seconds that a comparison of candidates is cut to.
+BUDGET: Final = 60.0
 _PACKAGES: Final = ("numpy", "onnx", "scikit-learn", "skl2onnx")
 
 
@@ -45,10 +43,12 @@ class Options(NamedTuple):
     rows: int
     held_out: float
     jobs: int
+    budget: float
+    compare: bool
 
     def checked(self) -> Options:
         """Return these options. Raises `Invalid` for one that makes no sense."""
-        for name in ("trees", "leaf", "rows"):
+        for name in ("trees", "leaf", "rows", "budget"):
             if getattr(self, name) < 1:
                 raise Invalid(f"{name} must be at least 1, not {getattr(self, name)}.")
         if not 0 < self.held_out < 1:
@@ -61,135 +61,117 @@ def run(
     *,
     source: Path | None = None,
     schema: Path | None = None,
+    target: str | None = None,
+    group: str | None = None,
+    name: str | None = None,
+    task: Task | None = None,
     trees: int = 100,
     leaf: int = 5,
     seed: int = SEED,
     rows: int = ROWS,
     held_out: float = 0.2,
     jobs: int = 0,
+    budget: float = BUDGET,
+    compare: bool | None = None,
+    edit: Path | None = None,
     console: Console | None = None,
 ) -> Manifest:
     """Train a model per group and publish them as one version.
 
+    Without a table the default model is trained: forests, from synthetic data. From a table the
+    best of several candidates is chosen.
+
     Args:
-        source: table to learn from, CSV or Excel; the synthetic one by default.
-        schema: a ``schema.toml``; the built-in one called ``settings.model_name`` by default.
-        trees: per group.
+        source: table to learn from, CSV, Excel or Parquet; the synthetic one by default.
+        schema: a ``schema.toml``; by default inferred from the table, and without a table the
+            built-in one called ``settings.model_name``.
+        target: column to predict; needed where the schema is inferred.
+        group: column whose values have a model each; none by default.
+        name: of the model; the file's by default.
+        task: to predict numbers or classes; by the target's values by default.
+        trees: per forest.
         leaf: fewest training rows in a leaf; 5 instead of 1 costs 0.003 of R² and saves six
             sevenths of the size and four fifths of the training time.
-        seed: of forest, split and synthetic data.
+        seed: of models, split and synthetic data.
         rows: of the synthetic data.
         held_out: share of the rows kept for the evaluation.
-        jobs: threads; 0: one per core.
+        jobs: threads; 0: ``settings.concurrency``.
+        budget: seconds that the comparison of candidates is cut to.
+        compare: choose among several kinds of model, else a forest; by default where there is a
+            table.
+        edit: folder that an inferred schema is written to, for a person to edit.
         console: where progress and the closing report go; standard output by default.
 
     Raises:
-        ClientError: the table cannot be read, lacks columns, or has too few clean rows of a group.
-        ModelRefused: the schema is wrong, or ONNX and pickle do not answer alike.
+        ClientError: the table or the schema cannot be read, or does not hold what is needed to
+            learn from; names the column and says what to do.
+        ModelRefused: ONNX and pickle do not answer alike.
         FilesUnavailable: the models' folder cannot be written.
 
     Nothing is published then; the earlier version stays in service.
     """
     started = time.monotonic()
-    options = Options(trees, leaf, seed, rows, held_out, jobs).checked()
+    jobs = jobs or settings.concurrency
+    compare = source is not None if compare is None else compare
+    options = Options(trees, leaf, seed, rows, held_out, jobs, budget, compare).checked()
     console = console or Console()
-    described = load_schema(schema or _built_in(settings.model_name))
-    check_names(described)
-    raw, data = _raw(described, source, options)
-    cleaned = clean(described, raw)
-    _check_rows(described, cleaned)
-    with stage(settings.models_dir, described.name) as staging:
-        reports = _train_groups(cleaned, staging, options, console)
-        staging.write("schema.toml", tomli_w.dumps(dict(described.source)).encode())
-        staging.write("encoder.json", _json(described.encoder()))
-        staging.write("metrics.json", _json({"rows": cleaned.account, "groups": reports}))
-        manifest = staging.publish(
-            _manifest(described, data, options), datetime.now(UTC), settings.keep_versions
-        )
-    show(console, manifest, cleaned.account, reports)
+    question = Question(
+        source=source, schema=schema, target=target, group=group, name=name, task=task
+    )
+    table = read_table(question, settings.model_name, rows, seed)
+    check_names(table.schema)
+    if table.inferred:
+        show_inference(console, table, edit)
+    manifest = _train(settings, table, options, console)
     where = settings.models_dir / manifest.name / manifest.version
     console.print(
         f"Published {where} in {time.monotonic() - started:.0f} s", markup=False, soft_wrap=True
     )
-    if manifest.name != settings.model_name:
-        console.print(f"To serve it, set AIMQ_MODEL_NAME={manifest.name}", markup=False)
+    if source is not None:
+        console.print(f"It answers at POST /models/{manifest.name}/predict", markup=False)
     return manifest
 
 
-def _built_in(name: str) -> Path:
-    path = SCHEMAS / f"{name}.toml"
-    if not path.is_file():
-        built_in = ", ".join(sorted(file.stem for file in SCHEMAS.glob("*.toml")))
-        raise NotFound(f"No built-in schema {name!r} (there is {built_in}): give one of your own.")
-    return path
-
-
-def _raw(schema: Schema, source: Path | None, options: Options) -> tuple[pd.DataFrame, str]:
-    if source is not None:
-        raw = extract(source)
-        return raw, f"table {source.name}, {len(raw):,} rows"
-    if schema != load_schema(SCHEMAS / "used_cars.toml"):
-        raise Invalid("Synthetic data fit the built-in schema used_cars only: give a table too.")
-    raw = generate(schema, options.rows, options.seed)
-    return raw, f"synthetic (etl.generate, seed {options.seed}), {len(raw):,} rows; no real sales"
-
-
-def _check_rows(schema: Schema, cleaned: Cleaned) -> None:
-    counts = np.bincount(cleaned.columns.groups, minlength=len(schema.groups))
-    short = [
-        f"{group} has {count}"
-        for group, count in zip(schema.groups, counts, strict=True)
-        if count < MIN_ROWS
-    ]
-    if short:
-        reasons = "; ".join(f"{n} {reason}" for reason, n in cleaned.account.dropped.most_common())
-        raise Invalid(
-            f"Each {schema.group} needs {MIN_ROWS} clean rows to learn from: {', '.join(short)}. "
-            f"Rows dropped: {reasons or 'none'}."
-        )
-
-
-def _train_groups(
-    cleaned: Cleaned, staging: Staging, options: Options, console: Console
-) -> dict[str, GroupReport]:
-    schema = cleaned.columns.schema
-    with progress_of(console, schema.groups, options.trees) as progress:
-        return {
-            group: _train_group(cleaned, index, staging, options, partial(progress, group))
-            for index, group in enumerate(schema.groups)
+def _train(
+    settings: Settings, table: DescribedTable, options: Options, console: Console
+) -> Manifest:
+    schema = table.schema
+    cleaned = clean(schema, table.raw)
+    check_rows(cleaned)
+    with stage(settings.models_dir, schema.name) as staging:
+        with progress_of(console, schema.groups) as progress:
+            groups = fit_groups(cleaned, _plan(schema, options), staging, progress)
+        intervals = {name: fitted.intervals for name, fitted in groups.fitted.items()}
+        profile = build(schema, cleaned.columns, groups.seen, intervals)
+        metrics = {
+            "rows": cleaned.account,
+            "task": schema.task,
+            "left_out": table.left_out,
+            "groups": groups.reports,
         }
+        staging.write("schema.toml", tomli_w.dumps(dict(schema.source)).encode())
+        staging.write("encoder.json", _json(schema.encoder()))
+        staging.write("metrics.json", _json(metrics))
+        staging.write(PROFILE, encode_profile(profile))
+        manifest = staging.publish(
+            _manifest(schema, table.data, options), datetime.now(UTC), settings.keep_versions
+        )
+    show(console, manifest, cleaned.account, groups.reports)
+    return manifest
 
 
-def _train_group(
-    cleaned: Cleaned,
-    index: int,
-    staging: Staging,
-    options: Options,
-    progress: Callable[[int], None],
-) -> GroupReport:
-    group = cleaned.columns.schema.groups[index]
-    rows = cleaned.columns.groups == index
-    matrix, target = cleaned.columns.matrix(rows), cleaned.target[rows]
-    seen, unseen = split(len(matrix), options.held_out, options.seed)
-    forest = train(
-        matrix[seen],
-        target[seen],
+def _plan(schema: Schema, options: Options) -> Plan:
+    return Plan(
+        task=schema.task,
+        classes=schema.classes,
+        coded=schema.coded,
+        seed=options.seed,
+        held_out=options.held_out,
+        jobs=options.jobs,
         trees=options.trees,
         leaf=options.leaf,
-        seed=options.seed,
-        jobs=options.jobs or os.cpu_count() or 1,
-        progress=progress,
-    )
-    onnx, pickled = to_onnx(forest, matrix.shape[1]), to_pickle(forest)
-    parity = check_parity(onnx, pickled, matrix[unseen])
-    return GroupReport(
-        rows_trained=len(seen),
-        rows_held_out=len(unseen),
-        model=score(target[unseen], forest.predict(matrix[unseen])),
-        baseline=baseline(target[seen], target[unseen]),
-        parity=parity,
-        onnx_bytes=staging.write(f"{group}.onnx", onnx),
-        pickle_bytes=staging.write(f"{group}.pkl", pickled),
+        compare=options.compare,
+        budget=options.budget,
     )
 
 

@@ -25,6 +25,7 @@ from interface import (
     factorial_reports,
     factorials,
     jobs,
+    models,
     page,
     predictions,
     readiness,
@@ -39,7 +40,9 @@ from interface.record_schemas import components
 from interface.sweep import expire, republish_lost, sweep
 
 _ABOUT: Final = "Takes spreadsheets and single records, and gives predictions."
-_ROUTERS: Final = (tasks, jobs, uploads, training, factorials, factorial_reports, dead_letters)
+_ROUTERS: Final = (
+    tasks, jobs, uploads, models, training, factorials, factorial_reports, dead_letters,
+)  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -136,8 +139,8 @@ def _expiry_round(context: Context) -> float:
 
 
 def _openapi(app: FastAPI, context: Context) -> dict[str, Any]:
-    """Return the document with the schema of the model in service."""
+    """Return the document with the schemas of the models in service."""
     document = FastAPI.openapi(app)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas.update(components(context.schema.schema))
+    schemas.update(components(context.schema))
     return document

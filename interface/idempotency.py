@@ -38,9 +38,13 @@ def storage_key(headers: Headers, path: str) -> str:
 
 def refuse_another_payload(asked: Job, made: Job) -> None:
     """Raise `Invalid` when the task that was made for the key is not the one now asked for."""
-    if (asked.input, asked.callback_url) != (made.input, made.callback_url):
+    if _payload(asked) != _payload(made):
         raise Invalid(
             f"This {HEADER} was used before for another request. Take a new one for every "
             "request, and the same only to repeat one.",
             errors=[FieldError(field=HEADER, message="was used for another request")],
         )
+
+
+def _payload(task: Job) -> tuple[bytes, str, str]:
+    return task.input, task.callback_url, task.model

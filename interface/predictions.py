@@ -1,4 +1,5 @@
-"""``POST /predict``: relayed to the ML service as it came, and its answer likewise.
+"""``POST /predict`` and ``/models/{name}/predict``: relayed to the ML service as they came, and
+its answers likewise.
 
 The service that knows the model checks the record.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import Any, Final
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -19,26 +21,29 @@ from aimq.http.bodies import read_body
 from aimq.http.documentation import API_KEY
 from aimq.http.problems import documented
 from interface.context import Context
-from interface.record_schemas import PREDICTION, RECORD, json_body
+from interface.models import model_path
+from interface.record_schemas import ANY_PREDICTION, ANY_RECORD, PREDICTION, RECORD, json_body
+from interface.responses import relayed_response
 
 #: Largest record, in bytes: many times a usual one.
 MAX_RECORD_BYTES: Final = 16 * 1024
 _ML_PATH: Final = b"/predict/onnx"
+_INTERVAL: Final = {
+    "name": "interval",
+    "in": "query",
+    "required": False,
+    "description": "Per cent that a prediction interval is to cover.",
+    "schema": {"type": "integer", "minimum": 50, "maximum": 99},
+}
+_NAME: Final = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "Name of a model, as `GET /models` lists them.",
+    "schema": {"type": "string"},
+}
 _BLANKS: Final = b" \t\r\n"
 _CONTENT_TYPE: Final = (b"content-type", b"application/json")
-#: Headers of the ML service's answer that are meant for clients.
-_PASSED_ON: Final = frozenset(
-    {
-        b"content-type",
-        b"retry-after",
-        b"x-served-by",
-        b"ratelimit",
-        b"ratelimit-limit",
-        b"ratelimit-policy",
-        b"ratelimit-remaining",
-        b"ratelimit-reset",
-    }
-)
 
 
 class DirectRoute(APIRoute):
@@ -54,26 +59,33 @@ class DirectRoute(APIRoute):
 
 
 def router(context: Context) -> APIRouter:
-    """Return the route."""
+    """Return the routes."""
     routes = APIRouter(tags=["predictions"], dependencies=[API_KEY], route_class=DirectRoute)
 
     @routes.post(
         "/predict",
         summary="Predict one record at once, without the queue",
         response_class=Response,
-        responses={
-            200: {
-                "description": "The prediction",
-                "content": {"application/json": {"schema": PREDICTION}},
-            },
-            **documented(400, 408, 413, 415, 422, 429, 503, 504),
-        },
-        openapi_extra=json_body(RECORD),
+        responses=_documented(PREDICTION, 400, 408, 413, 415, 422, 429, 503, 504),
+        openapi_extra={**json_body(RECORD), "parameters": [_INTERVAL]},
     )
     async def predict(request: Request) -> Response:
+        return await counted(request, _ML_PATH)
+
+    @routes.post(
+        "/models/{name}/predict",
+        summary="Predict one record with the model of this name",
+        response_class=Response,
+        responses=_documented(ANY_PREDICTION, 400, 404, 408, 413, 415, 422, 429, 503, 504),
+        openapi_extra={**json_body(ANY_RECORD), "parameters": [_NAME, _INTERVAL]},
+    )
+    async def predict_with(request: Request) -> Response:
+        return await counted(request, model_path(request.path_params["name"], "/predict"))
+
+    async def counted(request: Request, path: bytes) -> Response:
         begun = perf_counter()
         try:
-            response = await _relay(context, request)
+            response = await _relay(context, request, path)
         except Disconnected:
             raise
         except AimqError as exc:
@@ -85,7 +97,12 @@ def router(context: Context) -> APIRouter:
     return routes
 
 
-async def _relay(context: Context, request: Request) -> Response:
+def _documented(prediction: dict[str, Any], *statuses: int) -> dict[int | str, dict[str, Any]]:
+    content = {"application/json": {"schema": prediction}}
+    return {200: {"description": "The prediction", "content": content}, **documented(*statuses)}
+
+
+async def _relay(context: Context, request: Request, path: bytes) -> Response:
     body = await read_body(request.scope, request.receive, MAX_RECORD_BYTES)
     if body.lstrip(_BLANKS).startswith(b"["):
         raise Invalid(
@@ -94,7 +111,7 @@ async def _relay(context: Context, request: Request) -> Response:
         )
     trace = telemetry.continue_trace(request.headers.get("traceparent"))
     headers = (_CONTENT_TYPE, (b"traceparent", trace.encode("ascii")))
-    answer = await context.ml.post(_ML_PATH, body, headers)
-    response = Response(answer.body, answer.status)
-    response.raw_headers.extend(header for header in answer.headers if header[0] in _PASSED_ON)
-    return response
+    if request.scope["query_string"]:
+        interval = request.query_params.get("interval")
+        path += b"" if interval is None else b"?interval=" + quote(interval, safe="").encode()
+    return relayed_response(await context.ml.post(path, body, headers))

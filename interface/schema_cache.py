@@ -1,40 +1,95 @@
-"""The schema of the model in service, as the ML service last sent it."""
+"""The models that the ML service has and their schemas, as it last sent them."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
 from aimq.errors import AimqError, MlUnavailable, ModelRefused
 from aimq.ml_client.relay import MlRelay
+from aimq.ml_client.served_models import ServedModel, read_models, unknown_model
 from aimq.schema import Schema
 from aimq.schema.model import parse_schema
 from aimq.schema.records import RecordEncoder
 from interface.metrics import Metrics
 
+_MALFORMED: Final = (msgspec.MsgspecError, KeyError, TypeError, ValueError, ModelRefused)
 
-class SchemaCache:
-    """Keeps the last schema, also while the ML service is away. Belongs to one event loop.
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A model of the ML service.
 
     Attributes:
-        schema: None until the ML service has answered for the first time.
-        encoder: checks records against the schema; None like it.
+        schema: of the version that `served` names.
+        encoder: checks records against the schema.
+    """
+
+    served: ServedModel
+    schema: Schema
+    encoder: RecordEncoder
+
+
+class SchemaCache:
+    """Keeps the last schemas, also while the ML service is away. Belongs to one event loop.
+
+    Attributes:
         problem: why the ML service does not answer; None when it does.
     """
 
     def __init__(self, ml: MlRelay, metrics: Metrics) -> None:
         self._ml = ml
         self._metrics = metrics
-        self._body = b""
-        self.schema: Schema | None = None
-        self.encoder: RecordEncoder | None = None
+        self._known: dict[str, KnownModel] = {}
         self.problem: str | None = "not asked yet"
+
+    @property
+    def known(self) -> tuple[KnownModel, ...]:
+        """The models whose schema is known; empty until the ML service has answered once."""
+        return tuple(self._known.values())
+
+    @property
+    def default(self) -> KnownModel | None:
+        """The default model; None while it is not known."""
+        return next((model for model in self.known if model.served.default), None)
+
+    @property
+    def schema(self) -> Schema | None:
+        """The schema of the default model; None while it is not known."""
+        return self.default.schema if self.default else None
+
+    async def find(self, name: str) -> KnownModel | None:
+        """Return a model. The ML service is asked for one that is not known: it may be new.
+
+        Returns:
+            None while the ML service is away, so that nobody knows whether there is such a model.
+
+        Raises:
+            NotFound: there is none of this name; lists those there are.
+        """
+        if name not in self._known:
+            try:
+                await self.refresh()
+            except AimqError:
+                return self._known.get(name)
+        if name not in self._known:
+            raise unknown_model(name, self._known)
+        return self._known[name]
+
+    async def refresh_if_possible(self) -> None:
+        """Ask the ML service; what is known stays while it is away."""
+        with suppress(AimqError):
+            await self.refresh()
 
     async def refresh(self) -> None:
         """Ask the ML service. Raises `MlUnavailable` and other `AimqError`s of the relay."""
         try:
-            self._take(await self._ask())
+            await self._take(await self._ask("/models"))
         except AimqError as exc:
             self.problem = exc.detail
             self._metrics.up.labels("ml_service").set(0)
@@ -42,17 +97,34 @@ class SchemaCache:
         self.problem = None
         self._metrics.up.labels("ml_service").set(1)
 
-    async def _ask(self) -> bytes:
-        answer = await self._ml.get(b"/models")
+    async def _ask(self, path: str) -> bytes:
+        answer = await self._ml.get(path.encode())
         if answer.status != HTTPStatus.OK:
-            raise MlUnavailable(f"The ML service answers {answer.status} to GET /models.")
+            raise MlUnavailable(f"The ML service answers {answer.status} to GET {path}.")
         return answer.body
 
-    def _take(self, body: bytes) -> None:
-        if body == self._body:
-            return
+    async def _take(self, body: bytes) -> None:
+        """Take the list, and the schemas of those models that have another version than before."""
+        try:
+            models = read_models(body)
+        except msgspec.MsgspecError as exc:
+            raise MlUnavailable("GET /models of the ML service cannot be understood.") from exc
+        names = {model.name for model in models}
+        self._known = {name: model for name, model in self._known.items() if name in names}
+        for model in sorted(models, key=lambda model: not model.default):
+            known = self._known.get(model.name)
+            if model.version is None or (known and known.served == model):
+                continue
+            if known and known.served.version == model.version:
+                self._known[model.name] = KnownModel(model, known.schema, known.encoder)
+            else:
+                self._known[model.name] = await self._fetch(model)
+
+    async def _fetch(self, model: ServedModel) -> KnownModel:
+        path = f"/models/{quote(model.name, safe='')}/schema"
+        body = await self._ask(path)
         try:
             schema = parse_schema(msgspec.json.decode(body)["schema"])
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError, ModelRefused) as exc:
-            raise MlUnavailable("GET /models of the ML service cannot be understood.") from exc
-        self.schema, self.encoder, self._body = schema, RecordEncoder(schema), body
+        except _MALFORMED as exc:
+            raise MlUnavailable(f"GET {path} of the ML service cannot be understood.") from exc
+        return KnownModel(model, schema, RecordEncoder(schema))

@@ -23,8 +23,10 @@ from interface import callback_urls, idempotency, jobs
 from interface.context import Context
 from interface.event_stream import EventStream
 from interface.metrics import counted
+from interface.models import ModelName, find_model
 from interface.predictions import MAX_RECORD_BYTES
-from interface.record_schemas import RECORD, json_body
+from interface.record_schemas import ANY_RECORD, json_body
+from interface.schema_cache import KnownModel
 
 _PATH: Final = "/predict/async"
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
@@ -34,7 +36,7 @@ _CALLBACK: Final = {
     "/results/{task_id} answers. Needs AIMQ_WEBHOOK_SECRET.",
 }
 _BODY: Final = {
-    "allOf": [RECORD, {"type": "object", "properties": {callback_urls.FIELD: _CALLBACK}}]
+    "allOf": [ANY_RECORD, {"type": "object", "properties": {callback_urls.FIELD: _CALLBACK}}]
 }
 _KEY: Final = {
     "name": idempotency.HEADER,
@@ -62,12 +64,14 @@ def router(context: Context) -> APIRouter:
         _PATH,
         status_code=202,
         summary="Predict one record later, through the queue",
-        responses=documented(400, 408, 413, 422, 503),
+        responses=documented(400, 404, 408, 413, 422, 503),
         openapi_extra={**json_body(_BODY), "parameters": [_KEY]},
     )
-    async def predict_async(request: Request, response: Response) -> TaskAccepted:
+    async def predict_async(
+        request: Request, response: Response, model: ModelName = ""
+    ) -> TaskAccepted:
         with counted(context.metrics.tasks, Kind.PREDICTION):
-            job = await _accept(context, request)
+            job = await _accept(context, request, model)
         url = f"{request.scope.get('root_path', '')}/results/{job.job_id}"
         response.headers["Location"] = url
         return TaskAccepted(
@@ -86,8 +90,8 @@ def router(context: Context) -> APIRouter:
     return routes
 
 
-async def _accept(context: Context, request: Request) -> Job:
-    """Check the record against the schema of the model in service, then store and queue it.
+async def _accept(context: Context, request: Request, model: str) -> Job:
+    """Check the record against the schema of its model, then store and queue it.
 
     Before the ML service was seen for the first time, any object is taken and the worker checks it.
     """
@@ -98,11 +102,13 @@ async def _accept(context: Context, request: Request) -> Job:
             "One record is taken, as a JSON object; many go in a spreadsheet.",
             errors=[FieldError(field="body", message="is not a JSON object")],
         )
-    callback_url = _callback_url(context, record)
-    record = _known_fields(context, record)
+    known = await find_model(context, model) if model else context.schema.default
+    callback_url = _callback_url(context, record, known)
+    record = _known_fields(record, known)
     context.queues.admit(TASKS)
     job = Job(
         kind=Kind.PREDICTION,
+        model=model,
         input=_encoder.encode(record),
         callback_url=callback_url,
         traceparent=telemetry.continue_trace(request.headers.get("traceparent")),
@@ -113,22 +119,20 @@ async def _accept(context: Context, request: Request) -> Job:
     return made
 
 
-def _callback_url(context: Context, record: dict[str, Any]) -> str:
+def _callback_url(context: Context, record: dict[str, Any], known: KnownModel | None) -> str:
     """Take the callback URL out of the record, unless the model has a field of that name."""
-    schema = context.schema.schema
-    if schema is not None and callback_urls.FIELD in schema.columns:
+    if known is not None and callback_urls.FIELD in known.schema.columns:
         return ""
     url = record.pop(callback_urls.FIELD, None)
     return "" if url is None else context.callback_urls.checked(url)
 
 
-def _known_fields(context: Context, record: dict[str, Any]) -> dict[str, Any]:
+def _known_fields(record: dict[str, Any], known: KnownModel | None) -> dict[str, Any]:
     """Return the fields that the model knows. Raises `Invalid` when they are wrong."""
-    schema, encoder = context.schema.schema, context.schema.encoder
-    if schema is None or encoder is None:
+    if known is None:
         return record
-    encoder.encode(record)
-    return {name: record[name] for name in schema.columns if name in record}
+    known.encoder.encode(record)
+    return {name: record[name] for name in known.schema.columns if name in record}
 
 
 async def _find(context: Context, task_id: str) -> Job:

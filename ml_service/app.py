@@ -19,7 +19,7 @@ from aimq.http import documentation, probes, problems
 from aimq.http.guard import Guard
 from aimq.http.serve import address, serve
 from aimq.http.threads import ThreadPool
-from aimq.http.workers import Worker, for_all, listen, supervise
+from aimq.http.workers import MODEL_CHANGES, Worker, for_all, listen, supervise
 from aimq.settings import Settings
 from aimq.telemetry import configure_logging
 from ml_service import models, openapi, rate_limit, simulated_model, v2
@@ -204,5 +204,5 @@ def run(settings: Settings, worker: Worker | None = None) -> int:
     socks = listen(*door, worker)
     sys.setswitchinterval(0.001)  # single predictions wait less for the threads of large ones
     logger.info("listening on %s", address(socks[0]))
-    serve(for_all(create_app(settings), worker), socks, settings)
+    serve(for_all(create_app(settings), worker, MODEL_CHANGES), socks, settings)
     return 0

@@ -42,14 +42,12 @@ def read(home: Path) -> Canary | None:
         return None
 
 
-def write(home: Path, canary: Canary) -> None:
-    """Replace the file in one step. Raises `OSError`."""
-    replace_file(home / FILE, msgspec.json.encode(canary))
-
-
-def remove(home: Path) -> None:
-    """Remove the file, if there is one. Raises `OSError`."""
-    (home / FILE).unlink(missing_ok=True)
+def write(home: Path, canary: Canary | None) -> None:
+    """Replace the file in one step, or remove it. Raises `OSError`."""
+    if canary is None:
+        (home / FILE).unlink(missing_ok=True)
+    else:
+        replace_file(home / FILE, msgspec.json.encode(canary))
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -11,10 +11,11 @@ from typing import Final
 
 from aimq.errors import NotFound
 from aimq.freeze_gc import freeze_gc
-from ml_service.deployment import WAIT_SECONDS, Deployment, NotServing
+from ml_service.deployment import Deployment, NotServing
 from ml_service.eviction import Resident, evicted
+from ml_service.malloc_trim import malloc_trim
+from ml_service.model_folder import ModelFolder, Snapshot, model_names
 from ml_service.runtimes.port import ModelRuntime
-from ml_service.snapshot import Snapshot, take_snapshots
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,8 @@ class Catalogue:
         self._memory = memory
         self._has_looked = False
         self._has_frozen = False
-        self.default = Deployment(models_dir, name, runtimes, self._loaded, on_demand=False)
+        self._has_changed = False
+        self.default = Deployment(self._folder(name), self._loaded, on_demand=False)
         self._others: dict[str, Deployment] = {}
 
     def find(self, name: str) -> Deployment:
@@ -60,7 +62,7 @@ class Catalogue:
         if found is not None:
             return found
         if not self._has_looked:
-            raise NotServing("The models are being loaded.", retry_after=WAIT_SECONDS)
+            raise NotServing(None)
         listed = ", ".join(deployment.name for deployment in self.deployments()) or "none"
         raise NotFound(f"No model {name[:80]!r} is published; there are: {listed}.")
 
@@ -72,9 +74,10 @@ class Catalogue:
     async def check(self) -> None:
         """Raise `NotServing` unless a version is loaded and warm, the default's if there is one."""
         if self.default.peek() is None and (self.default.busy or not self._any_loaded()):
-            failed = [f"{each.name}: {each.error}" for each in self._others.values() if each.error]
+            errors = {name: each.folder.error for name, each in self._others.items()}
+            failed = [f"{name}: {error}" for name, error in errors.items() if error]
             if failed and not self.default.is_published:
-                raise NotServing("; ".join(failed), retry_after=WAIT_SECONDS)
+                raise NotServing("; ".join(failed))
             _ = self.default.current
 
     def _any_loaded(self) -> bool:
@@ -82,6 +85,7 @@ class Catalogue:
 
     def _loaded(self, loaded: Deployment) -> None:
         """Make room for what was loaded."""
+        self._has_changed = True
         if not self._has_frozen:
             self._has_frozen = True
             freeze_gc()
@@ -101,7 +105,7 @@ class Catalogue:
     def _notice(self, snapshots: dict[str, Snapshot]) -> None:
         """Follow what the folder says of each model; forget those that are no longer there."""
         self._others = {
-            name: self._others.get(name) or self._deployment(name)
+            name: self._others.get(name) or Deployment(self._folder(name), self._loaded)
             for name in snapshots
             if name != self.default.name
         }
@@ -112,8 +116,8 @@ class Catalogue:
         if self.default.peek() is None and not self.default.busy and not self._any_loaded():
             self._start_one()
 
-    def _deployment(self, name: str) -> Deployment:
-        return Deployment(self._dir, name, self._runtimes, self._loaded)
+    def _folder(self, name: str) -> ModelFolder:
+        return ModelFolder(self._dir, name, self._runtimes)
 
     def _start_one(self) -> None:
         """Load another model where the default cannot be served, so that the service is ready."""
@@ -125,10 +129,21 @@ class Catalogue:
         """Look at the models folder, for ever."""
         while True:
             try:
-                self._notice(await asyncio.to_thread(take_snapshots, self._dir, self.default.name))
+                self._notice(await asyncio.to_thread(self._look))
+                if self._has_changed:
+                    self._has_changed = False
+                    await asyncio.to_thread(malloc_trim)
             except Exception:
                 logger.exception("looking at %s failed", self._dir)
             await asyncio.sleep(WATCH_SECONDS)
+
+    def _look(self) -> dict[str, Snapshot]:
+        """Return what the folder of each published model says. Blocks."""
+        snapshots = {}
+        for name in sorted({self.default.name} | model_names(self._dir)):
+            with contextlib.suppress(NotFound):
+                snapshots[name] = self._folder(name).snapshot()
+        return snapshots
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -1,26 +1,29 @@
-"""Many records at once: a table in, predictions and errors by column out.
+"""Many records at once: a table in, predictions, errors and warnings by column out.
 
-Everything here blocks: run it in a thread. pandas and pyarrow are imported with the first table,
-so that the service starts without them.
+Everything here blocks: run it in a thread. pandas is imported with the first table, so that the
+service starts without it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aimq.errors import ClientError, Invalid, TooLarge
-from aimq.schema import match_columns
+from aimq.schema import Schema
 from ml_service.float_format import shortest_doubles
+from ml_service.intervals import HalfWidths
+from ml_service.runtimes.port import Values
 from ml_service.version import Version
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
+
+    from aimq.schema import Columns
 
 #: Said of a row whose model answered with what is no finite number.
 NOT_FINITE: Final = "the model gave no finite number for this row"
@@ -31,18 +34,32 @@ class TablePredictions:
     """Predictions of n rows.
 
     Attributes:
-        values: float64 (n,), undefined where `errors` has a text.
+        columns: name to float64 (n,): the prediction, a class's probability, the interval's bounds.
+            The prediction of a class is its place among the schema's, int32 (n,). Undefined where
+            `errors` has a text.
         errors: object (n,), why a row has no prediction, or None.
+        warnings: object (n,), what is unusual in a row, or None.
         served: runtime to the number of rows that it predicted.
     """
 
-    values: NDArray[np.float64]
+    columns: dict[str, NDArray[Any]]
     errors: NDArray[np.object_]
+    warnings: NDArray[np.object_]
     served: Counter[str]
 
+    @property
+    def warned(self) -> int:
+        """Rows with a warning."""
+        return sum(text is not None for text in self.warnings.tolist())
 
-def predict_table(version: Version, model_format: str, frame: pd.DataFrame) -> TablePredictions:
+
+def predict_table(
+    version: Version, model_format: str, frame: pd.DataFrame, halves: HalfWidths
+) -> TablePredictions:
     """Validate, encode and predict a table that has the schema's columns.
+
+    Args:
+        halves: see `half_widths`.
 
     Raises:
         TransientError: the runtime cannot answer now; no row is answered then.
@@ -50,130 +67,52 @@ def predict_table(version: Version, model_format: str, frame: pd.DataFrame) -> T
     from aimq.schema import read_columns  # noqa: PLC0415 # see above
 
     columns = read_columns(version.schema, frame)
-    errors, valid = columns.errors, columns.valid
-    values = np.zeros(len(frame), dtype=np.float64)
-    served: Counter[str] = Counter()
+    out = _empty(version.schema, columns.errors, halves)
     for index, group in enumerate(version.schema.groups):
-        rows = valid & (columns.groups == index)
+        rows = columns.valid & (columns.groups == index)
         if not rows.any():
             continue
         group_model = version.groups(model_format).get(group)
         if group_model is None:
-            errors[rows] = f"{version.schema.group or 'model'}: {version.not_served(group)}"
+            out.errors[rows] = f"{version.schema.group or 'model'}: {version.not_served(group)}"
             continue
         chosen: Any = slice(None) if rows.all() else rows
-        predictions = group_model.predict(columns.matrix(chosen))
-        served[predictions.served_by] += len(predictions.values)
-        values[chosen] = shortest_doubles(predictions.values)
-    errors[~np.isfinite(values)] = NOT_FINITE
-    return TablePredictions(values, errors, served)
+        matrix = columns.matrix(chosen)
+        values, served_by = group_model.predict(matrix)
+        out.served[served_by] += len(values)
+        for name, each in _columns(version.schema, values, halves.get(group)).items():
+            out.columns[name][chosen] = each
+        places = np.flatnonzero(rows)
+        for row, text in version.observe(matrix, partial(_given, columns, places)).items():
+            out.warnings[places[row]] = text
+    for each in out.columns.values():
+        out.errors[~np.isfinite(each)] = NOT_FINITE
+    return out
 
 
-def read_stream(body: bytes, version: Version, max_rows: int) -> pd.DataFrame:
-    """Read an Arrow stream into a table with the schema's columns.
-
-    Raises:
-        ClientError: not an Arrow stream.
-        Invalid: a column is missing, or holds none of text, numbers, booleans and dates; names it.
-        TooLarge: more than `max_rows` rows.
-        UnsupportedMedia: compressed.
-    """
-    import pyarrow as pa  # noqa: PLC0415 # see above
-
-    from ml_service.arrow_guard import refuse_compressed  # noqa: PLC0415 # see above
-
-    try:
-        refuse_compressed(body)
-        with pa.ipc.open_stream(body) as reader:
-            places = _places(version, reader.schema)
-            table = _read_rows(reader, list(places.values()), max_rows)
-        table.validate(full=True)  # offsets and codes that point elsewhere
-        frame: pd.DataFrame = table.rename_columns(list(places)).to_pandas(
-            ignore_metadata=True, date_as_object=False
-        )
-    except (pa.ArrowException, OSError, MemoryError, LookupError, TypeError, ValueError) as exc:
-        raise ClientError(f"The body is not a readable Arrow stream: {str(exc)[:200]}") from None
-    return frame
-
-
-def _places(version: Version, found: pa.Schema) -> dict[str, int]:
-    """Return where the schema's columns lie in a stream's."""
-    places, missing = match_columns(version.schema, found.names)
-    if missing:
-        raise Invalid(
-            f"Columns missing: {', '.join(missing)}.",
-            errors=[{"field": name, "message": "is missing"} for name in missing],
-        )
-    odd = {
-        name: str(found.field(place).type)[:60]
-        for name, place in places.items()
-        if not _readable(found.field(place).type)
+def _empty(schema: Schema, errors: NDArray[np.object_], halves: HalfWidths) -> TablePredictions:
+    nothing = np.empty((0, schema.outputs) if schema.classes else 0, np.float32)
+    half = next(iter(halves.values()), None)
+    columns = {
+        name: np.zeros(len(errors), each.dtype)
+        for name, each in _columns(schema, nothing, half).items()
     }
-    if odd:
-        raise Invalid(
-            f"Columns of a type that is not read here: {', '.join(odd)}.",
-            errors=[
-                {
-                    "field": name,
-                    "message": f"holds {kind}, no text, numbers or dates",
-                    "given": kind,
-                }
-                for name, kind in odd.items()
-            ],
-        )
-    return places
+    return TablePredictions(columns, errors, np.full(len(errors), None, np.object_), Counter())
 
 
-def _readable(kind: pa.DataType) -> bool:
-    import pyarrow as pa  # noqa: PLC0415 # see above
-
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_date(kind)
-        or pa.types.is_timestamp(kind)
-        or pa.types.is_null(kind)
-    )
+def _columns(schema: Schema, values: Values, half: np.float32 | None) -> dict[str, NDArray[Any]]:
+    """Return the columns of an answer for a model's values, see `TablePredictions.columns`."""
+    if schema.classes:
+        places = values.argmax(axis=1)
+        largest = np.take_along_axis(values, places[:, None], axis=1)[:, 0]
+        probability = np.minimum(shortest_doubles(largest), 1.0)
+        return {schema.prediction: places.astype(np.int32), "probability": probability}
+    columns = {schema.prediction: shortest_doubles(values)}
+    if half is not None:
+        columns[f"{schema.prediction}_low"] = shortest_doubles(values - half)
+        columns[f"{schema.prediction}_high"] = shortest_doubles(values + half)
+    return columns
 
 
-def _read_rows(reader: pa.RecordBatchReader, places: list[int], max_rows: int) -> pa.Table:
-    import pyarrow as pa  # noqa: PLC0415 # see above
-
-    batches, rows = [], 0
-    for batch in reader:
-        rows += batch.num_rows
-        if rows > max_rows:
-            raise TooLarge(f"More than {max_rows:,} rows in one request.")
-        batches.append(batch.select(places))
-    return pa.Table.from_batches(batches, pa.schema([reader.schema.field(at) for at in places]))
-
-
-def write_stream(version: Version, predictions: TablePredictions) -> bytes:
-    """Return the answer to an Arrow stream: prediction, error and model version by row."""
-    import pyarrow as pa  # noqa: PLC0415 # see above
-
-    wrong = np.array([error is not None for error in predictions.errors.tolist()], dtype=np.bool_)
-    codes = pa.array(np.zeros(len(wrong), dtype=np.int32), mask=wrong)
-    table = pa.table(
-        {
-            version.schema.prediction: pa.array(predictions.values, pa.float64(), mask=wrong),
-            "error": pa.array(predictions.errors, pa.string()),
-            "model_version": pa.DictionaryArray.from_arrays(codes, pa.array([version.name])),
-        }
-    )
-    return _to_stream(table)
-
-
-def _to_stream(table: pa.Table) -> bytes:
-    import pyarrow as pa  # noqa: PLC0415 # see above
-
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
+def _given(columns: Columns, places: NDArray[np.intp], field: str, row: int) -> object:
+    return columns.others[field][places[row]]

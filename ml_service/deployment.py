@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from aimq import published
-from aimq.errors import AimqError, Conflict, InternalError, ModelRefused, NotFound, TransientError
-from ml_service import canary
+from aimq.errors import Conflict, ModelRefused, NotFound, Overloaded, TransientError
 from ml_service.canary import Canary
-from ml_service.loading import load_version
-from ml_service.overview import REPORT, Overview, overview_of, read_overview
-from ml_service.runtimes.port import ModelRuntime
-from ml_service.snapshot import Mark, Snapshot, mark_of, take_snapshot
+from ml_service.model_folder import Mark, ModelFolder, Snapshot
+from ml_service.overview import Overview, overview_of
 from ml_service.version import ONNX, Version
 
 logger = logging.getLogger(__name__)
@@ -29,9 +22,10 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS: Final = 5.0
 #: Seconds a client is asked to wait while no version is served.
 WAIT_SECONDS: Final = 1.0
-_LOADING: Final = "The models are being loaded."
-#: Memory of a loaded ONNX model by the size of its file. Measured: see `Deployment.memory`.
-MEMORY_FACTOR: Final = 3.0
+#: Requests that wait for one loading, at most.
+MOST_WAITING: Final = 256
+#: Memory of a loaded ONNX model by the size of its file. Measured: 6 for forests, 8.4 for boosters.
+MEMORY_FACTOR: Final = 8
 
 _uses = itertools.count(1)
 
@@ -41,9 +35,11 @@ class NotServing(TransientError):
 
     title = "No model is served"
 
+    def __init__(self, detail: str | None) -> None:
+        super().__init__(detail or "The models are being loaded.", retry_after=WAIT_SECONDS)
 
-@dataclass(frozen=True, slots=True)
-class _LoadedCanary:
+
+class _LoadedCanary(NamedTuple):
     asked: Canary
     version: Version
 
@@ -52,47 +48,40 @@ class Deployment:
     """One model in service. Belongs to one event loop; loading runs in a thread.
 
     Args:
-        models_dir: folder of the published models.
-        name: of the model, checked against what is published.
-        runtimes: format to the runtime that executes it.
+        folder: of the model. Its `error` says why no version is served, or not the one it names.
         on_load: called with the deployment each time that a version was loaded.
         on_demand: loaded by `ready` only; else as soon as it is published.
         draw: returns a random number of [0, 1) for each single record.
+        clock: seconds, monotonic.
 
     Attributes:
-        error: why no version is served, or none but an older one.
         used: rank of the last `ready` among those of all deployments.
     """
 
     def __init__(
         self,
-        models_dir: Path,
-        name: str,
-        runtimes: dict[str, ModelRuntime],
+        folder: ModelFolder,
         on_load: Callable[[Deployment], None],
         *,
         on_demand: bool = True,
         draw: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name = name
-        self.error: str | None = None
+        self.folder = folder
+        self.name = folder.name
         self.used = 0
-        self._dir = models_dir
-        self._home = models_dir / name
-        self._runtimes = runtimes
         self._on_load = on_load
         self._on_demand = on_demand
         self._draw = draw
         self._clock = clock
         self._current: Version | None = None
-        self._served: Mark | None = None
         self._canary: _LoadedCanary | None = None
         self._latest: Snapshot | None = None
+        self._served: Mark | None = None
         self._seen: Mark | None = None
         self._seen_canary: Canary | None = None
         self._retry_at = float("-inf")
-        self._refused: dict[str, str] = {}
+        self._waiting = 0
         self._overview: tuple[Mark, Overview] | None = None
         self._switching = asyncio.Lock()
         self._following: asyncio.Task[None] | None = None
@@ -105,7 +94,7 @@ class Deployment:
             NotServing: there is none; says why.
         """
         if self._current is None:
-            raise NotServing(self.error or _LOADING, retry_after=WAIT_SECONDS)
+            raise NotServing(self.folder.error)
         return self._current
 
     def choose(self) -> Version:
@@ -119,6 +108,22 @@ class Deployment:
             return loaded.version
         return self.current
 
+    def served(self, version: str | None) -> Version:
+        """Return the current version, or the one that is named: the current one or the canary.
+
+        Raises:
+            NotFound: neither is it.
+            NotServing: see `current`.
+        """
+        named = [self.current, *([self._canary.version] if self._canary else [])]
+        for each in named:
+            if version in {None, each.name}:
+                return each
+        served = " and ".join(repr(each.name) for each in named)
+        raise NotFound(
+            f"Version {str(version)[:80]!r} of {self.name!r} is not served: {served} is."
+        )
+
     def peek(self) -> Version | None:
         """Return the version in service, or None."""
         return self._current
@@ -130,13 +135,8 @@ class Deployment:
 
     @property
     def is_published(self) -> bool:
-        """True if the folder had a version of it at the last look."""
+        """True if the folder had a version at the last look."""
         return self._latest is not None
-
-    @property
-    def refused(self) -> dict[str, str]:
-        """Versions that were refused, and why."""
-        return dict(self._refused)
 
     @property
     def busy(self) -> bool:
@@ -153,17 +153,13 @@ class Deployment:
 
     @property
     def memory(self) -> int:
-        """Estimate of the memory of what is loaded.
+        """Bytes that what is loaded takes, by estimate: `MEMORY_FACTOR` times its ONNX files.
 
-        `MEMORY_FACTOR` times the ONNX files. Pickles are loaded from disk for each request.
+        Pickles are loaded from disk for each request.
         """
-        loaded = (self._current, self._canary.version if self._canary else None)
+        loaded = (self._current, self._canary and self._canary.version)
         models = (model for v in loaded if v for model in v.models[ONNX].values())
-        return int(MEMORY_FACTOR * sum(model.bytes for model in models))
-
-    def published(self) -> list[str]:
-        """Return the published versions, oldest first. Blocks for a listing."""
-        return published.versions(self._dir, self.name)
+        return MEMORY_FACTOR * sum(model.bytes for model in models)
 
     async def overview(self) -> Overview:
         """Return what is known of the version in service, else of the one to be loaded.
@@ -174,47 +170,40 @@ class Deployment:
         if self._current is not None:
             return overview_of(self._current)
         if self._latest is None:
-            raise NotServing(self.error or _LOADING, retry_after=WAIT_SECONDS)
+            raise NotServing(self.folder.error)
         mark = self._latest.mark
         if self._overview is None or self._overview[0] != mark:
             try:
-                found = await asyncio.to_thread(read_overview, self._home / mark[0])
+                found = await asyncio.to_thread(self.folder.read_overview, mark[0])
             except ModelRefused as exc:
-                raise NotServing(exc.detail, retry_after=WAIT_SECONDS) from exc
+                raise NotServing(exc.detail) from exc
             self._overview = mark, found
         return self._overview[1]
-
-    async def report(self) -> bytes:
-        """Return the report of the version that `overview` describes, in HTML.
-
-        Raises:
-            NotFound: it has none, or not the one that was published.
-            NotServing: see `overview`.
-        """
-        manifest = (await self.overview()).manifest
-        folder = self._home / manifest.version
-        try:
-            path = await asyncio.to_thread(published.verified, folder, manifest, REPORT)
-            return await asyncio.to_thread(path.read_bytes)
-        except (ModelRefused, OSError) as exc:
-            raise NotFound(f"Version {manifest.version} of {self.name} has no report.") from exc
 
     async def ready(self) -> None:
         """Return once a version is loaded; one loading serves all that wait.
 
         Raises:
             NotServing: it cannot be loaded; says why.
+            Overloaded: `MOST_WAITING` requests wait already.
         """
         self.used = next(_uses)
-        if self._current is None and self._on_demand and (self.busy or self.is_due):
-            await asyncio.shield(self.follow())
+        while self._current is None and self._on_demand and (self.busy or self.is_due):
+            if self._waiting >= MOST_WAITING:
+                raise Overloaded(f"Too many requests wait for {self.name} to be loaded.")
+            self._waiting += 1
+            try:
+                await asyncio.shield(self.follow())
+            finally:
+                self._waiting -= 1
         _ = self.current
 
     def notice(self, snapshot: Snapshot | None) -> None:
         """Take note of what the folder says now; None: nothing is published."""
         self._latest = snapshot
         if snapshot is None:
-            self._note_nothing_published(published.nothing(self._dir, self.name))
+            self._seen = None
+            self.folder.note_nothing()
         elif self.is_due and (self._current is not None or not self._on_demand):
             self.follow()
 
@@ -251,13 +240,13 @@ class Deployment:
         async with self._switching:
             chosen = version
             if chosen is None:
-                chosen = published.current_version(self._dir, self.name)
-            self._check_published(chosen)
-            loaded = await self._switch(chosen, named=version is not None)
+                chosen = await asyncio.to_thread(self.folder.current)
+            mark = await asyncio.to_thread(self.folder.mark, chosen)
+            loaded = await self._switch(mark, named=version is not None)
             if version is not None:
-                await asyncio.to_thread(self._persist, version)
-            snapshot = await asyncio.to_thread(take_snapshot, self._dir, self.name)
-            self._latest, self._seen = snapshot, snapshot.mark
+                await asyncio.to_thread(self.folder.keep_current, version)
+            snapshot = await self._look()
+            self._seen = snapshot.mark
             if snapshot.canary is None:
                 self._canary = self._seen_canary = None
             return loaded
@@ -268,11 +257,14 @@ class Deployment:
         Raises:
             Conflict: there is none.
         """
-        current = self._current.name if self._current else None
-        current = current or published.current_version(self._dir, self.name)
-        older = [version for version in self.published() if version < current]
+        available = await asyncio.to_thread(self.folder.published)
+        if self._current is None:
+            current = await asyncio.to_thread(self.folder.current)
+        else:
+            current = self._current.name
+        older = [version for version in available if version < current]
         if not older:
-            raise Conflict(f"{current} is the oldest version of {self.name}: train another first.")
+            raise Conflict(f"No version of {self.name} is older than {current}, the current one.")
         return await self.reload(older[-1])
 
     async def set_canary(self, version: str, percent: int) -> None:
@@ -289,41 +281,36 @@ class Deployment:
         """
         await self.ready()
         async with self._switching:
-            self._check_published(version)
-            beside = published.current_version(self._dir, self.name)
+            beside = await asyncio.to_thread(self.folder.current)
             if version in {beside, self.current.name}:
                 raise Conflict(f"{version} is the current version of {self.name} already.")
             asked = Canary(version=version, percent=percent, beside=beside)
-            await self._load_canary(asked)
-            await asyncio.to_thread(self._persisted, lambda: canary.write(self._home, asked))
-            self._latest = await asyncio.to_thread(take_snapshot, self._dir, self.name)
-            self._seen_canary = self._latest.canary
+            self._set_canary(await self._canary_of(asked))
+            await asyncio.to_thread(self.folder.keep_canary, asked)
+            self._seen_canary = (await self._look()).canary
 
     async def end_canary(self) -> None:
         """Let the current version answer everything again."""
         async with self._switching:
-            await asyncio.to_thread(self._persisted, lambda: canary.remove(self._home))
-            self._latest = await asyncio.to_thread(take_snapshot, self._dir, self.name)
-            self._canary, self._seen_canary = None, self._latest.canary
+            await asyncio.to_thread(self.folder.keep_canary, None)
+            self._canary, self._seen_canary = None, (await self._look()).canary
 
-    def _check_published(self, version: str) -> None:
-        available = self.published()
-        if version not in available:
-            listed = ", ".join(available) or "none"
-            raise NotFound(f"No version {version!r} is published; there are: {listed}.")
+    async def _look(self) -> Snapshot:
+        self._latest = await asyncio.to_thread(self.folder.snapshot)
+        return self._latest
 
     async def _follow(self) -> None:
         try:
             async with self._switching:
-                snapshot = await asyncio.to_thread(take_snapshot, self._dir, self.name)
-                self._latest = snapshot
+                snapshot = await self._look()
                 if snapshot.mark not in {self._seen, self._served}:
                     self._seen = snapshot.mark
-                    await self._switch(snapshot.mark[0], named=False)
+                    await self._switch(snapshot.mark, named=False)
                 if snapshot.canary != self._seen_canary:
-                    await self._follow_canary(snapshot.canary)
+                    self._seen_canary = asked = snapshot.canary
+                    self._set_canary(await self._canary_of(asked) if asked else None)
         except NotFound as exc:
-            self._note_nothing_published(exc.detail)
+            logger.warning("%s: %s", self.name, exc.detail)  # a deleted version; looked at again
         except TransientError:
             self._seen = self._seen_canary = None
             self._retry_at = self._clock() + RETRY_SECONDS
@@ -332,95 +319,33 @@ class Deployment:
         except Exception:
             logger.exception("loading model %s failed", self.name)
 
-    async def _follow_canary(self, asked: Canary | None) -> None:
-        self._seen_canary = asked
-        if asked is None or self._current is None:
-            self._canary = None
-            return
-        try:
-            await self._load_canary(asked)
-        except AimqError:
-            self._canary = None  # the current version answers everything
-            raise
-
-    async def _switch(self, chosen: str, *, named: bool) -> Version:
+    async def _switch(self, mark: Mark, *, named: bool) -> Version:
         """Load a version and serve it.
 
         Args:
             named: serve no other in its place.
         """
-        mark = mark_of(self._dir, self.name, chosen)
         if self._current is None and not named:
-            loaded = await self._load_first(chosen)
+            loaded = await self.folder.load_first(mark[0])
         else:
             whole = self._current is not None and not self._current.refused
-            loaded = await self._load(chosen, whole=whole)
-        self._current, self._served, self.error = loaded, mark, None
+            loaded = await self.folder.load(mark[0], whole=whole)
+        self._current, self._served = loaded, mark
         groups = ", ".join(loaded.models[ONNX])
         logger.info("version %s of %s is served, groups %s", loaded.name, self.name, groups)
         self._on_load(self)
         return loaded
 
-    async def _load_first(self, chosen: str) -> Version:
-        """Load the version to start with.
+    async def _canary_of(self, asked: Canary) -> _LoadedCanary:
+        await asyncio.to_thread(self.folder.mark, asked.version)
+        before = self._canary
+        if before is not None and before.version.name == asked.version:
+            return _LoadedCanary(asked, before.version)
+        version = await self.folder.load(asked.version, whole=True)
+        logger.info("version %s of %s is the canary", asked.version, self.name)
+        return _LoadedCanary(asked, version)
 
-        An older one that is whole is better than a newer one with a refused group: replicas that
-        run already stay with the older one.
-        """
-        older = [version for version in self.published() if version < chosen]
-        for candidate in (chosen, *reversed(older)):
-            with contextlib.suppress(ModelRefused):
-                return await self._load(candidate, whole=True)
-        return await self._load(chosen, whole=False)
-
-    async def _load_canary(self, asked: Canary) -> None:
-        self._check_published(asked.version)
-        loaded = self._canary
-        if loaded is not None and loaded.version.name == asked.version:
-            version = loaded.version
-        else:
-            version = await self._load(asked.version, whole=True)
-        self._canary, self._seen_canary = _LoadedCanary(asked, version), asked
-        logger.info("%d %% of %s go to version %s", asked.percent, self.name, asked.version)
-        self._on_load(self)
-
-    async def _load(self, version: str, *, whole: bool) -> Version:
-        try:
-            loaded = await asyncio.to_thread(
-                load_version, self._dir, self.name, version, self._runtimes, whole=whole
-            )
-        except Exception as exc:
-            self._note_refusal(
-                version, exc if isinstance(exc, AimqError) else InternalError(repr(exc))
-            )
-            raise
-        self._refused.pop(version, None)
-        return loaded
-
-    def _note_refusal(self, version: str, exc: AimqError) -> None:
-        if not exc.retryable:
-            self._refused[version] = exc.detail
-        stays = f"; {self._current.name} stays" if self._current else ""
-        logger.error("version %s is not served: %s%s", version, exc.detail, stays)
-        self.error = f"Version {version} cannot be served: {exc.detail}"
-
-    def _note_nothing_published(self, error: str) -> None:
-        if self._current is None and self.error != error:
-            logger.warning("waiting: %s", error)
-        self.error, self._seen = error, None
-
-    def _persist(self, version: str) -> None:
-        """Make a version the current one on disk; a canary beside another one ends."""
-
-        def write() -> None:
-            if published.current_version(self._dir, self.name) != version:
-                canary.remove(self._home)
-            canary.replace_file(self._home / published.CURRENT, f"{version}\n".encode())
-
-        self._persisted(write)
-
-    def _persisted(self, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except OSError as exc:  # a read-only models folder: the choice holds for this process
-            logger.warning("the choice of a version of %s cannot be kept: %s", self.name, exc)
+    def _set_canary(self, loaded: _LoadedCanary | None) -> None:
+        self._canary = loaded
+        if loaded is not None:
+            self._on_load(self)

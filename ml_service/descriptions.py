@@ -19,7 +19,7 @@ _UNKNOWN: Final[dict[str, Any]] = {
 
 async def entry(deployment: Deployment, *, default: bool) -> dict[str, Any]:
     """Return a model's entry in the list; of one that cannot be served, why."""
-    error, overview = deployment.error, None
+    error, overview = deployment.folder.error, None
     try:
         overview = await deployment.overview()
     except NotServing as exc:
@@ -29,7 +29,7 @@ async def entry(deployment: Deployment, *, default: bool) -> dict[str, Any]:
         "name": deployment.name,
         "title": overview.schema.title if overview else deployment.name,
         "version": overview.manifest.version if overview and serves else None,
-        "versions": await asyncio.to_thread(deployment.published),
+        "versions": await asyncio.to_thread(deployment.folder.published),
         "canary": _canary(deployment),
         "loaded": deployment.peek() is not None,
         "default": default,
@@ -67,8 +67,8 @@ def describe(version: Version, deployment: Deployment) -> dict[str, Any]:
             for group in version.schema.groups
         },
         "canary": _canary(deployment),
-        "published": deployment.published(),
-        "refused": deployment.refused,
+        "published": deployment.folder.published(),
+        "refused": deployment.folder.refused,
         "schema": version.schema.source,
     }
 

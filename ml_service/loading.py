@@ -13,11 +13,14 @@ import msgspec
 
 from aimq import published
 from aimq.errors import AimqError, ModelRefused
+from aimq.profile import PROFILE, Profile, read_profile
 from aimq.published import Manifest
 from aimq.schema import RecordEncoder, Schema, load_schema
 from ml_service.batching import Batcher
+from ml_service.drift import Drift
+from ml_service.row_warnings import RowWarnings
 from ml_service.runtimes.port import ModelFile, ModelRuntime
-from ml_service.version import ONNX, PICKLE, GroupModel, Version
+from ml_service.version import ONNX, PICKLE, GroupModel, Version, has_pickles
 from ml_service.warmup import warm_up
 
 logger = logging.getLogger(__name__)
@@ -45,10 +48,12 @@ def load_version(
     folder = models_dir / name / version
     manifest = published.read_manifest(folder)
     schema = load_schema(published.verified(folder, manifest, "schema.toml"))
+    profile = _profile(folder, manifest, schema)
     with ThreadPoolExecutor(len(runtimes), "load") as pool:
         loading = {
             key: pool.submit(_load_groups, _Source(folder, manifest, schema, key), runtime)
             for key, runtime in runtimes.items()
+            if key == ONNX or has_pickles(manifest)
         }
     groups = {key: future.result() for key, future in loading.items()}
     refused = {
@@ -73,8 +78,11 @@ def load_version(
             for key, outcomes in groups.items()
         },
         refused=refused,
-        answers={group: _answer(schema, group, version) for group in schema.groups},
+        labels={group: _labels(schema, group, version) for group in schema.groups},
         metrics=_metrics(folder, manifest),
+        profile=profile,
+        drift=None if profile is None else Drift(profile),
+        warnings=RowWarnings(schema, profile) if profile is not None and schema.warn else None,
     )
 
 
@@ -104,7 +112,7 @@ def _load(source: _Source, group: str, runtime: ModelRuntime) -> GroupModel:
     file = _file(source, group)
     model = runtime.load(file)
     try:
-        inline_rows = warm_up(model, file.features)
+        inline_rows = warm_up(model, file.features, file.outputs)
     except AimqError as exc:
         if exc.retryable:
             raise
@@ -130,14 +138,24 @@ def _file(source: _Source, group: str) -> ModelFile:
         path=published.verified(source.folder, manifest, name),
         sha256=manifest.files[name],
         features=len(source.schema.matrix_columns),
+        outputs=source.schema.outputs,
     )
 
 
-def _answer(schema: Schema, group: str, version: str) -> bytes:
-    chosen = {} if schema.group is None else {schema.group: group}
-    rest = msgspec.json.encode({**chosen, "model_version": version})[1:]
-    first = b"{" + msgspec.json.encode(schema.prediction) + b":"
-    return first.replace(b"%", b"%%") + b"%s," + rest.replace(b"%", b"%%")
+def _labels(schema: Schema, group: str, version: str) -> dict[str, str]:
+    grouped = {} if schema.group is None else {schema.group: group}
+    return {**grouped, "model_version": version}
+
+
+def _profile(folder: Path, manifest: Manifest, schema: Schema) -> Profile | None:
+    """Return the profile of the training rows; None if none was published."""
+    if PROFILE not in manifest.files:
+        return None
+    path = published.verified(folder, manifest, PROFILE)
+    profile = read_profile(path)
+    if tuple(column.name for column in profile.columns) != schema.matrix_columns:
+        raise ModelRefused(f"{path}: its columns are not the schema's. Train the model again.")
+    return profile
 
 
 def _metrics(folder: Path, manifest: Manifest) -> Mapping[str, Any]:

@@ -16,6 +16,8 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 from starlette.types import Scope
 
+from ml_service.version import Version
+
 #: Upper bounds of the latency buckets, in seconds.
 BUCKETS: Final = (
     0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -53,6 +55,7 @@ class ServiceMetrics(Collector):
         self._elsewhere = RequestStats("other")
         self._by_path = {"": self._elsewhere}
         self.rows: Counter[tuple[str, str, str]] = Counter()
+        self.warnings: Counter[tuple[str, str]] = Counter()
         registry.register(self)
 
     def route(self, route: str) -> RequestStats:
@@ -67,6 +70,10 @@ class ServiceMetrics(Collector):
         """Count rows of a model that have got a prediction, by the runtime that answered."""
         for runtime, count in rows.items():
             self.rows[endpoint, runtime, model] += count
+
+    def warned(self, version: Version, rows: int) -> None:
+        """Count rows whose answers carry a warning."""
+        self.warnings[version.manifest.name, version.name] += rows
 
     def collect(self) -> Iterable[Metric]:
         """Return the samples; called at each scrape."""
@@ -85,7 +92,12 @@ class ServiceMetrics(Collector):
             latency.add_metric([stats.route], _cumulative(stats.buckets), stats.seconds)
         for labels, count in self.rows.items():
             rows.add_metric(labels, count)
-        return [requests, latency, rows]
+        warnings = CounterMetricFamily(
+            "aimq_ml_warnings", "Rows predicted with a warning.", labels=["model", "version"]
+        )
+        for names, count in self.warnings.items():
+            warnings.add_metric(names, count)
+        return [requests, latency, rows, warnings]
 
 
 def _cumulative(buckets: list[int]) -> list[tuple[str, float]]:

@@ -100,7 +100,9 @@ def _add_descriptions(router: APIRouter, catalogue: Catalogue, limited: Decorato
     @limited
     async def report(request: Request, name: str) -> Response:  # noqa: ARG001 # as above
         """Return the report of the training, a page of HTML."""
-        content = await catalogue.find(name).report()
+        deployment = catalogue.find(name)
+        overview = await deployment.overview()
+        content = await asyncio.to_thread(deployment.folder.read_report, overview)
         return Response(content, media_type="text/html", headers=_REPORT_HEADERS)
 
 

@@ -5,10 +5,11 @@ A body is a record, a list of records, or an Arrow stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 import numpy as np
 from starlette.responses import Response
 from starlette.types import Receive, Scope
@@ -16,9 +17,11 @@ from starlette.types import Receive, Scope
 from aimq.errors import Overloaded, UnsupportedMedia
 from aimq.http.bodies import decode_json, read_body
 from aimq.http.headers import header
-from ml_service import columns, records
+from ml_service import arrow_streams, columns, records
 from ml_service.context import ServiceContext
 from ml_service.deployment import Deployment
+from ml_service.intervals import HalfWidths, half_widths, read_interval
+from ml_service.records import Scored
 from ml_service.runtimes.port import Matrix, Predictions
 from ml_service.version import GroupModel, Version
 
@@ -88,11 +91,12 @@ class Predict:
 
     async def __call__(self, scope: Scope, receive: Receive) -> Response:
         """Answer a request by what its body is."""
+        interval = read_interval(scope["query_string"])
         deployment = self._default
         if self._by_name:
             deployment = self._catalogue.find(scope["path_params"]["name"])
         if media_type(scope) == ARROW:
-            return await self._stream(deployment, scope, receive)
+            return await self._stream(deployment, scope, receive, interval)
         body = await read_body(scope, receive, self._max_json)
         async with self._admission:
             value = decode_json(body)
@@ -100,20 +104,23 @@ class Predict:
                 with self._admission.aside():
                     await deployment.ready()
             if isinstance(value, list):
-                return await self._list(deployment, value)
-            return await self._record(deployment, value)
+                return await self._list(deployment, value, interval)
+            return await self._record(deployment, value, interval)
 
-    async def _record(self, deployment: Deployment, value: object) -> Response:
+    async def _record(self, deployment: Deployment, value: Any, interval: int) -> Response:  # noqa: ANN401 # any JSON
         version = deployment.choose()
+        halves = half_widths(version, interval)
         encoded = version.encoder.encode(value)
         model = version.model(self._format, encoded.group)
         matrix = np.array([encoded.row], dtype=np.float32)
         if model.inline_rows:
-            answer = model.predict(matrix)
+            values, served_by = model.predict(matrix)
         else:
-            answer = await self._awaited(model, matrix)
-        body = records.encode_answer(version, encoded.group, answer)
-        return self._response(deployment, body, JSON, {answer.served_by: 1})
+            values, served_by = await self._awaited(model, matrix)
+        warning = version.observe(matrix, lambda field, _: value.get(field)).get(0, "")
+        answer = records.answer(version, encoded.group, values[0], halves, warning)
+        body = msgspec.json.encode(answer)
+        return self._response(version, Scored(body, {served_by: 1}, bool(warning)), JSON)
 
     async def _awaited(self, model: GroupModel, matrix: Matrix) -> Predictions:
         if model.batcher is not None:
@@ -121,39 +128,43 @@ class Predict:
         with self._admission.aside():
             return await self._threads.run(model.predict, matrix)
 
-    async def _list(self, deployment: Deployment, values: list[object]) -> Response:
+    async def _list(self, deployment: Deployment, values: list[object], interval: int) -> Response:
         version = deployment.current
+        halves = half_widths(version, interval)
         if len(values) <= min(LIST_INLINE, records.most_inline(version, self._format)):
-            body, rows = records.score_list(version, self._format, values)
+            scored = records.score_list(version, self._format, values, halves)
         else:
             with self._admission.aside():
-                body, rows = await self._threads.run(
-                    records.score_list, version, self._format, values
+                scored = await self._threads.run(
+                    records.score_list, version, self._format, values, halves
                 )
-        return self._response(deployment, body, JSON, rows)
+        return self._response(version, scored, JSON)
 
-    async def _stream(self, deployment: Deployment, scope: Scope, receive: Receive) -> Response:
+    async def _stream(
+        self, deployment: Deployment, scope: Scope, receive: Receive, interval: int
+    ) -> Response:
         with self._budget.share() as take:
             body = await read_body(
                 scope, receive, self._max_arrow, seconds=_STREAM_SECONDS, take=take
             )
             await deployment.ready()
             version = deployment.current
-            answer, rows = await self._threads.run(self._score_stream, version, body)
-        return self._response(deployment, answer, ARROW, rows)
+            halves = half_widths(version, interval)
+            scored = await self._threads.run(self._score_stream, version, body, halves)
+        return self._response(version, scored, ARROW)
 
-    def _score_stream(self, version: Version, body: bytes) -> tuple[bytes, Mapping[str, int]]:
-        frame = columns.read_stream(body, version, self._max_rows)
-        scored = columns.predict_table(version, self._format, frame)
-        return columns.write_stream(version, scored), scored.served
+    def _score_stream(self, version: Version, body: bytes, halves: HalfWidths) -> Scored:
+        frame = arrow_streams.read_stream(body, version, self._max_rows)
+        table = columns.predict_table(version, self._format, frame, halves)
+        return Scored(arrow_streams.write_stream(version, table), table.served, table.warned)
 
-    def _response(
-        self, deployment: Deployment, body: bytes, kind: str, rows: Mapping[str, int]
-    ) -> Response:
+    def _response(self, version: Version, scored: Scored, kind: str) -> Response:
         """Return an answer, and count its rows by the runtime that predicted them."""
-        self._metrics.predicted(self._format, deployment.name, rows)
-        served_by = ", ".join(sorted(rows)) or "none"
-        return Response(body, headers={"content-type": kind, "x-served-by": served_by})
+        self._metrics.predicted(self._format, version.manifest.name, scored.served)
+        if scored.warned:
+            self._metrics.warned(version, scored.warned)
+        served_by = ", ".join(sorted(scored.served)) or "none"
+        return Response(scored.body, headers={"content-type": kind, "x-served-by": served_by})
 
 
 def media_type(scope: Scope) -> str:

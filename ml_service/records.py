@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -12,13 +14,22 @@ import numpy as np
 from aimq.errors import AimqError, FieldError, InternalError, Invalid
 from ml_service.columns import NOT_FINITE
 from ml_service.float_format import shortest
-from ml_service.runtimes.port import Predictions
+from ml_service.intervals import NO_INTERVAL, HalfWidths
+from ml_service.runtimes.port import Values
 from ml_service.version import GroupModel, Version
 
-#: A prediction (its group, its shortest decimal), or why there is none.
-Outcome = tuple[str, str] | AimqError
+#: The fields of an answer, or why there is none.
+Outcome = dict[str, Any] | AimqError
 #: Outcomes of records in their order, and the rows that each runtime predicted.
 Outcomes = tuple[list[Outcome], Counter[str]]
+
+
+class Scored(NamedTuple):
+    """The body of an answer, the rows that each runtime predicted, and those with a warning."""
+
+    body: bytes
+    served: Mapping[str, int]
+    warned: int
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -28,15 +39,45 @@ class Failed(msgspec.Struct, frozen=True):
     errors: list[FieldError]
 
 
-def encode_answer(version: Version, group: str, answer: Predictions) -> bytes:
-    """Return the JSON of one prediction. Raises `InternalError` when it is no finite number."""
-    value = answer.values[0]
+def answer(
+    version: Version, group: str, value: Values, halves: HalfWidths, warning: str = ""
+) -> dict[str, Any]:
+    """Return the fields of an answer.
+
+    Args:
+        value: what the model gave for the row: a number, or the probability of each class.
+        halves: see `half_widths`.
+        warning: what is unusual in the row.
+
+    Raises:
+        InternalError: the model gave no finite number.
+    """
+    schema = version.schema
+    fields: dict[str, Any]
+    if schema.classes:
+        place = int(value.argmax())
+        probability = min(_number(value[place]), 1.0)
+        fields = {schema.prediction: schema.classes[place], "probability": probability}
+    else:
+        fields = {schema.prediction: _number(value)}
+    if halves:
+        fields[f"{schema.prediction}_low"] = _number(value - halves[group])
+        fields[f"{schema.prediction}_high"] = _number(value + halves[group])
+    fields.update(version.labels[group])
+    if warning:
+        fields["warning"] = warning
+    return fields
+
+
+def _number(value: Any) -> float:  # noqa: ANN401 # a float32
     if not math.isfinite(value):
-        raise InternalError(f"{group}: {NOT_FINITE}")
-    return version.answers[group] % shortest(value).encode()
+        raise InternalError(NOT_FINITE)
+    return float(shortest(value))
 
 
-def score(version: Version, model_format: str, records: Sequence[object]) -> Outcomes:
+def score(
+    version: Version, model_format: str, records: Sequence[Any], halves: HalfWidths = NO_INTERVAL
+) -> Outcomes:
     """Return an outcome for each record, in order, and the rows that each runtime predicted.
 
     May block: see `most_inline`.
@@ -44,41 +85,45 @@ def score(version: Version, model_format: str, records: Sequence[object]) -> Out
     Raises:
         TransientError: the runtime cannot answer now; no record is answered then.
     """
-    outcomes: list[Outcome] = [("", "")] * len(records)
-    rows: dict[str, tuple[GroupModel, list[int], list[list[float]]]] = {}
+    outcomes: list[Outcome] = [{}] * len(records)
+    groups: dict[str, tuple[GroupModel, list[int], list[list[float]]]] = {}
     for index, record in enumerate(records):
         try:
             encoded = version.encoder.encode(record)
-            if encoded.group not in rows:
-                rows[encoded.group] = (version.model(model_format, encoded.group), [], [])
+            if encoded.group not in groups:
+                groups[encoded.group] = (version.model(model_format, encoded.group), [], [])
         except Invalid as exc:
             outcomes[index] = exc
             continue
-        _, places, matrix = rows[encoded.group]
+        _, places, rows = groups[encoded.group]
         places.append(index)
-        matrix.append(encoded.row)
+        rows.append(encoded.row)
     served: Counter[str] = Counter()
-    for group, (group_model, places, matrix) in rows.items():
-        answer = group_model.predict(np.array(matrix, dtype=np.float32))
-        served[answer.served_by] += len(places)
-        for index, value in zip(places, answer.values, strict=True):
-            finite = math.isfinite(value)
-            outcomes[index] = (group, shortest(value)) if finite else InternalError(NOT_FINITE)
+    for group, (group_model, places, rows) in groups.items():
+        matrix = np.array(rows, dtype=np.float32)
+        values, served_by = group_model.predict(matrix)
+        served[served_by] += len(places)
+        warnings = version.observe(matrix, partial(_given, records, places))
+        for n, index in enumerate(places):
+            try:
+                outcomes[index] = answer(version, group, values[n], halves, warnings.get(n, ""))
+            except AimqError as exc:
+                outcomes[index] = exc
     return outcomes, served
 
 
+def _given(records: Sequence[Any], places: Sequence[int], field: str, row: int) -> object:
+    return records[places[row]].get(field)
+
+
 def score_list(
-    version: Version, model_format: str, records: Sequence[object]
-) -> tuple[bytes, Counter[str]]:
+    version: Version, model_format: str, records: Sequence[object], halves: HalfWidths
+) -> Scored:
     """Do as `score`, and return the outcomes as a JSON list."""
-    outcomes, served = score(version, model_format, records)
-    replies = (
-        version.answers[outcome[0]] % outcome[1].encode()
-        if isinstance(outcome, tuple)
-        else msgspec.json.encode(Failed(outcome.detail, outcome.errors))
-        for outcome in outcomes
-    )
-    return b"[" + b",".join(replies) + b"]", served
+    outcomes, served = score(version, model_format, records, halves)
+    answers = [o if isinstance(o, dict) else Failed(o.detail, o.errors) for o in outcomes]
+    warned = sum(isinstance(o, dict) and "warning" in o for o in outcomes)
+    return Scored(msgspec.json.encode(answers), served, warned)
 
 
 def most_inline(version: Version, model_format: str) -> int:

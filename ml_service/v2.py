@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from aimq import __version__
-from aimq.errors import AimqError, ClientError, Invalid, NotFound
+from aimq.errors import AimqError, ClientError, Invalid
 from aimq.http import problems
 from aimq.http.bodies import read_body
 from aimq.http.headers import header
@@ -85,12 +85,7 @@ async def find(catalogue: Catalogue, model: str, version: str | None = None) -> 
     """
     deployment = catalogue.find(model)
     await deployment.ready()
-    served = deployment.current
-    if version not in {None, served.name}:
-        raise NotFound(
-            f"Version {str(version)[:80]!r} of {model!r} is not served: {served.name!r} is."
-        )
-    return served
+    return deployment.served(version)
 
 
 def problem(error: AimqError, headers: dict[str, str] | None = None) -> Response:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from aimq.errors import AimqError, ClientError, InternalError, Invalid
-from aimq.schema import Feature
+from aimq.schema import Feature, Schema
 from aimq.schema.model import FeatureType
 from ml_service.records import Outcome
 from ml_service.version import Version
@@ -62,9 +62,12 @@ def read_rows(version: Version, asked: InferRequest) -> list[dict[str, Any]]:
             tensor of a field that may be blank may be missing; blank text in one is a blank.
     """
     schema = version.schema
+    outputs = _outputs(schema)
     for wanted in asked.outputs or ():
-        if wanted.name != schema.prediction:
-            raise ClientError(f"Unknown output {wanted.name[:80]!r}: there is {schema.prediction}.")
+        if wanted.name not in outputs:
+            raise ClientError(
+                f"Unknown output {wanted.name[:80]!r}: there is {', '.join(outputs)}."
+            )
     tensors = {tensor.name: tensor for tensor in asked.inputs}
     missing = [name for name in schema.required if name not in tensors]
     given = [feature for feature in schema.fields if feature.name in tensors]
@@ -109,10 +112,22 @@ def encode(version: Version, asked: InferRequest, outcomes: list[Outcome]) -> by
         more = f"; and {len(errors) - _DESCRIBED} more rows" if len(errors) > _DESCRIBED else ""
         kind = Invalid if all(isinstance(error, Invalid) for _, error in errors) else InternalError
         raise kind(described + more)
-    values = [float(outcome[1]) for outcome in outcomes if isinstance(outcome, tuple)]
-    output = Tensor(version.schema.prediction, [len(values)], "FP64", values)
-    response = InferResponse(version.manifest.name, version.name, [output], asked.id)
+    answers = [outcome for outcome in outcomes if isinstance(outcome, dict)]
+    wanted = {output.name for output in asked.outputs or ()}
+    outputs = [
+        Tensor(name, [len(answers)], datatype, [answer[name] for answer in answers])
+        for name, datatype in _outputs(version.schema).items()
+        if not wanted or name in wanted
+    ]
+    response = InferResponse(version.manifest.name, version.name, outputs, asked.id)
     return msgspec.json.encode(response)
+
+
+def _outputs(schema: Schema) -> dict[str, str]:
+    """Return the output tensors: name to data type."""
+    if schema.classes:
+        return {schema.prediction: "BYTES", "probability": "FP64"}
+    return {schema.prediction: "FP64"}
 
 
 def _sentence(error: AimqError) -> str:
@@ -129,7 +144,10 @@ def metadata(version: Version) -> dict[str, Any]:
         "versions": [version.name],
         "platform": "onnx_onnxv1",
         "inputs": inputs,
-        "outputs": [{"name": schema.prediction, "datatype": "FP64", "shape": [-1]}],
+        "outputs": [
+            {"name": name, "datatype": datatype, "shape": [-1]}
+            for name, datatype in _outputs(schema).items()
+        ],
     }
 
 

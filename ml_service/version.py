@@ -7,14 +7,30 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aimq.errors import Invalid, NotInstalled
+from aimq.profile import Profile
 from aimq.published import Manifest
 from aimq.schema import RecordEncoder, Schema
 from ml_service.batching import Batcher
+from ml_service.drift import Drift
+from ml_service.row_warnings import Given, RowWarnings
 from ml_service.runtimes.port import Matrix, Model, ModelFile, Predictions
 
 #: The two formats of a model.
 ONNX: Final = "onnx"
 PICKLE: Final = "pickle"
+
+_NO_WARNINGS: Final[Mapping[int, str]] = {}
+
+
+def has_pickles(manifest: Manifest) -> bool:
+    """False if a version was published as ONNX alone, as an imported model is."""
+    return any(name.endswith(".pkl") for name in manifest.files)
+
+
+class NoPickles(NotInstalled):
+    """The version was published as ONNX alone."""
+
+    title = "Not in this version"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +65,10 @@ class Version:
     Attributes:
         models: format (`ONNX`, `PICKLE`) to group to model.
         refused: group to the reason why it is not served. Empty: the version is whole.
-        answers: group to the JSON of its predictions, ``%s`` in the place of the number.
+        labels: group to the fields of an answer that say where it comes from.
+        profile: of the training rows; None if nothing is known of them.
+        drift: of the rows that are predicted; None without a profile.
+        warnings: finds unusual rows; None without a profile, or if the schema asks for none.
     """
 
     manifest: Manifest
@@ -57,8 +76,11 @@ class Version:
     encoder: RecordEncoder
     models: dict[str, dict[str, GroupModel]]
     refused: dict[str, str]
-    answers: dict[str, bytes]
+    labels: dict[str, dict[str, str]]
     metrics: Mapping[str, Any]
+    profile: Profile | None = None
+    drift: Drift | None = None
+    warnings: RowWarnings | None = None
 
     @property
     def name(self) -> str:
@@ -69,9 +91,14 @@ class Version:
         """Return the models of a format by group.
 
         Raises:
-            NotInstalled: this installation has no runtime for the format.
+            NotInstalled: this installation has no runtime for the format, or the version no file.
         """
         if model_format not in self.models:
+            if not has_pickles(self.manifest):
+                raise NoPickles(
+                    f"Version {self.name} of {self.manifest.name} has no pickles: it was imported "
+                    "as ONNX. Ask /predict/onnx."
+                )
             raise NotInstalled(
                 "This installation has no scikit-learn, so that it serves ONNX models only. Ask "
                 "/predict/onnx, or install the default image or all of the packages."
@@ -100,3 +127,13 @@ class Version:
         served = ", ".join(sorted(self.models[ONNX])) or "none"
         reason = self.refused.get(group, "it has no model")
         return f"no model is served for group {group} ({reason}); groups served: {served}"
+
+    def observe(self, matrix: Matrix, given: Given) -> Mapping[int, str]:
+        """Keep rows that were predicted for the drift, and return the warnings: row to text.
+
+        Args:
+            given: see `RowWarnings.find`.
+        """
+        if self.drift is not None:
+            self.drift.add(matrix)
+        return _NO_WARNINGS if self.warnings is None else self.warnings.find(matrix, given)

@@ -3,22 +3,24 @@
 The first process binds the port and supervises ``AIMQ_WORKERS`` workers, which inherit the
 listening socket: the kernel gives each connection to one of them. Every worker listens on a
 loopback port of its own as well. There the others reach it: whichever is asked for metrics answers
-with the sum of all, and a reload of the models is passed on.
+with the sum of all, and a change of the models' versions is passed on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import httpx
+import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -35,9 +37,9 @@ from aimq.supervisor import Service, Supervisor, service_command
 #: Longest wait for another worker, in seconds: a reload loads models.
 _SECONDS: Final = 60.0
 _MAX_BODY: Final = 4096
-#: What each of the others is asked for, too.
-_SUMMED: Final = ("GET", "/metrics")
-_PASSED_ON: Final = ("POST", "/models/reload")
+_SUMMED: Final = "/metrics"
+#: Changes of versions: what each of the other workers of the ML service is asked for, too.
+MODEL_CHANGES: Final = re.compile(r"/models/(?:[A-Za-z0-9_.-]+/)?(?:reload|rollback|canary)")
 _HEADERS: Final = frozenset({b"authorization", b"x-api-key", b"content-type"})
 #: Endings of samples of which the largest is told: a sum of them says nothing.
 _LARGEST: Final = ("_info", "_start_time_seconds", "_max_fds")
@@ -78,31 +80,50 @@ class Worker:
         return [socket.socket(fileno=self.descriptor), own]
 
 
+class _Call(NamedTuple):
+    path: str
+    body: bytes
+
+
 class Peers:
     """ASGI middleware of a worker that asks the others, too. Belongs to one event loop.
+
+    Args:
+        passed_on: paths of POST requests that concern all workers.
 
     A worker that cannot be reached is being replaced: it starts with the current models, and its
     counts are gone.
     """
 
-    def __init__(self, app: ASGIApp, worker: Worker) -> None:
+    def __init__(
+        self, app: ASGIApp, worker: Worker, passed_on: re.Pattern[str] | None = None
+    ) -> None:
         self._app = app
         self._worker = worker
+        self._passed_on = passed_on
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for all workers what concerns all, unless another worker asks."""
-        call = (scope.get("method"), scope.get("path"))
-        if call not in {_SUMMED, _PASSED_ON} or self._comes_from_peer(scope):
+        if not self._concerns_all(scope) or self._comes_from_peer(scope):
             await self._app(scope, receive, send)
             return
-        body = await read_body(scope, receive, _MAX_BODY)
+        call = _Call(scope["path"], await read_body(scope, receive, _MAX_BODY))
         here = httpx.ASGITransport(self._app, client=scope["client"])
-        answers = [await self._ask(scope, body, here)]
+        answers = [await self._ask(scope, call, here)]
         if answers[0].is_success:
-            others = (self._ask_other(scope, body, number) for number in self._others())
+            call = _for_others(call, answers[0])
+            others = (self._ask_other(scope, call, number) for number in self._others())
             answers += [answer for answer in await asyncio.gather(*others) if answer is not None]
-        joined = _sum(answers) if call == _SUMMED else _first_refusal(answers)
+        joined = _sum(answers) if call.path == _SUMMED else _first_refusal(answers)
         await joined(scope, receive, send)
+
+    def _concerns_all(self, scope: Scope) -> bool:
+        match scope.get("method"):
+            case "GET":
+                return bool(scope["path"] == _SUMMED)
+            case "POST":
+                return bool(self._passed_on and self._passed_on.fullmatch(scope["path"]))
+        return False
 
     def _comes_from_peer(self, scope: Scope) -> bool:
         return bool(scope["server"][1] == self._port(self._worker.number))
@@ -114,20 +135,33 @@ class Peers:
     def _port(self, number: int) -> int:
         return int((self._worker.folder / str(number)).read_text(encoding="ascii"))
 
-    async def _ask_other(self, scope: Scope, body: bytes, number: int) -> httpx.Response | None:
+    async def _ask_other(self, scope: Scope, call: _Call, number: int) -> httpx.Response | None:
         try:
             port = self._port(number)
-            return await self._ask(scope, body, httpx.AsyncHTTPTransport(), port)
+            return await self._ask(scope, call, httpx.AsyncHTTPTransport(), port)
         except (OSError, httpx.TransportError):
             return None
 
     async def _ask(
-        self, scope: Scope, body: bytes, transport: httpx.AsyncBaseTransport, port: int = 0
+        self, scope: Scope, call: _Call, transport: httpx.AsyncBaseTransport, port: int = 0
     ) -> httpx.Response:
         headers = [header for header in scope["headers"] if header[0] in _HEADERS]
         async with httpx.AsyncClient(transport=transport, timeout=_SECONDS) as client:
-            url = f"http://127.0.0.1:{port}{scope['path']}"
-            return await client.request(scope["method"], url, headers=headers, content=body)
+            url = f"http://127.0.0.1:{port}{call.path}"
+            return await client.request(scope["method"], url, headers=headers, content=call.body)
+
+
+def _for_others(call: _Call, answer: httpx.Response) -> _Call:
+    """Return what the others are asked for after this worker's answer.
+
+    After a roll-back it is the version that this one went back to: another worker that has seen
+    it in the folder already would go back by one more.
+    """
+    if not call.path.endswith("/rollback"):
+        return call
+    version = answer.json()["version"]
+    body = msgspec.json.encode({"version": version})
+    return _Call(call.path.removesuffix("rollback") + "reload", body)
 
 
 def _sum(answers: list[httpx.Response]) -> Response:
@@ -176,9 +210,11 @@ def listen(host: str, port: int, variable: str, worker: Worker | None) -> list[s
     return worker.listen() if worker else [bind(host, port, variable)]
 
 
-def for_all(app: ASGIApp, worker: Worker | None) -> ASGIApp:
+def for_all(
+    app: ASGIApp, worker: Worker | None, passed_on: re.Pattern[str] | None = None
+) -> ASGIApp:
     """Return the application, with `Peers` before it in a worker."""
-    return Peers(app, worker) if worker else app
+    return Peers(app, worker, passed_on) if worker else app
 
 
 def supervise(name: str, host: str, port: int, variable: str, settings: Settings) -> int:

@@ -59,6 +59,13 @@ class MlRelay:
         """GET a path. Raises as `post`."""
         return await self._ask(b"GET", path, (), b"")
 
+    async def post_once(self, path: bytes, body: bytes, headers: Headers = ()) -> MlAnswer:
+        """POST a body to a path that must not be asked twice; takes a new connection.
+
+        Arguments and errors are those of `post`.
+        """
+        return await self._ask(b"POST", path, headers, body, once=True)
+
     async def post(self, path: bytes, body: bytes, headers: Headers = ()) -> MlAnswer:
         """POST a body to a path that may be asked twice, and return whatever it answers.
 
@@ -74,7 +81,9 @@ class MlRelay:
         """
         return await self._ask(b"POST", path, headers, body)
 
-    async def _ask(self, method: bytes, path: bytes, headers: Headers, body: bytes) -> MlAnswer:
+    async def _ask(
+        self, method: bytes, path: bytes, headers: Headers, body: bytes, *, once: bool = False
+    ) -> MlAnswer:
         if self._under_way >= self._max_under_way:
             raise Overloaded("Too many requests wait for the ML service.", retry_after=_RETRY_AFTER)
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
@@ -84,13 +93,13 @@ class MlRelay:
         self._under_way += 1
         try:
             async with self._slots:
-                return await self._send(request)
+                return await self._send(request, once=once)
         finally:
             self._under_way -= 1
 
-    async def _send(self, request: bytes) -> MlAnswer:
+    async def _send(self, request: bytes, *, once: bool) -> MlAnswer:
         while True:
-            kept = self._take_idle()
+            kept = None if once else self._take_idle()
             connection = kept or await self._connect()
             try:
                 async with asyncio.timeout(self._timeout):

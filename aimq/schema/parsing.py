@@ -11,9 +11,9 @@ from aimq.schema.model import UNGROUPED, Schema, Task
 from aimq.schema.toml_table import TomlTable, repeated
 from aimq.schema.values import read_date
 
-_ROOT: Final = ("name", "title", "warn", "group", "target", "features")
-_TARGET: Final = ("name", "task", "prediction", "unit", "minimum", "maximum", "classes")
-_FEATURE: Final = (
+ROOT_KEYS: Final = ("name", "title", "warn", "group", "target", "features")
+TARGET_KEYS: Final = ("name", "task", "prediction", "unit", "minimum", "maximum", "classes")
+FEATURE_KEYS: Final = (
     "name", "type", "description", "unit", "minimum", "maximum", "categories", "blank", "fill",
     "other",
 )  # fmt: skip
@@ -23,11 +23,11 @@ _RESERVED: Final = frozenset({"model_version", "error", "warning", "probability"
 
 def schema_of(source: Mapping[str, Any]) -> Schema:
     """Build a schema. Raises `ModelRefused`, naming the table and the key."""
-    root = TomlTable("", source, _ROOT)
+    root = TomlTable("", source, ROOT_KEYS)
     name = root.text("name")
     group, groups = _group(root)
     features = _features(root, groups if group is not None else ())
-    target = TomlTable("[target]", root.get("target") or {}, _TARGET)
+    target = TomlTable("[target]", root.get("target") or {}, TARGET_KEYS)
     task, classes = _task(target)
     schema = Schema(
         name=name,
@@ -100,7 +100,7 @@ def _features(root: TomlTable, groups: Sequence[str]) -> tuple[Feature, ...]:
     for number, content in enumerate(tables, start=1):
         name = content.get("name") if isinstance(content, dict) else None
         place = f"[[features]] {name!r}" if isinstance(name, str) else f"[[features]] no. {number}"
-        features.append(_feature(TomlTable(place, content, _FEATURE), groups))
+        features.append(_feature(TomlTable(place, content, FEATURE_KEYS), groups))
     return tuple(features)
 
 

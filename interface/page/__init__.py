@@ -1,4 +1,4 @@
-"""The page at ``/``: static files, nothing from elsewhere, and the schema for its form."""
+"""The page at ``/``: static files, nothing from elsewhere; and the default model's form."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ _HEADERS: Final = {
 _FILES: Final = {
     "/": ("index.html", "text/html"),
     "/page/page.css": ("page.css", "text/css"),
-    "/page/page.js": ("page.js", "text/javascript"),
+    **{
+        f"/page/{name}.js": (f"{name}.js", "text/javascript")
+        for name in ("page", "api", "models", "predict", "train")
+    },
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 #: What a browser fetches to show the page.
@@ -37,7 +40,7 @@ PATHS: Final = tuple(_FILES)
 
 
 def routes(context: Context) -> list[Route]:
-    """Return the page's routes, and ``GET /schema``, which its form is made from."""
+    """Return the page's routes, and ``GET /schema``: the form of the default model."""
 
     async def schema(_: Request) -> Response:
         known = context.schema.schema

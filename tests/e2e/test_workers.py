@@ -106,6 +106,21 @@ def test_one_reload_reaches_every_worker(system):
         assert served == {version}
 
 
+def test_a_roll_back_and_a_canary_reach_every_worker(system):
+    home = Path(system.environ["AIMQ_MODELS_DIR"]) / "used_cars"
+    versions = sorted(path.parent.name for path in home.glob("[!.]*/manifest.json"))
+    url = f"{system.ml_url}/models/used_cars"
+    newest = {"version": versions[-1]}
+    with httpx.Client(timeout=PATIENCE) as client:
+        assert client.post(f"{url}/reload", json=newest).status_code == 200
+        assert client.post(f"{url}/rollback").json()["version"] == versions[-2]
+        assert client.post(f"{url}/canary", json={**newest, "percent": 7}).status_code == 200
+    looks = [httpx.get(url, timeout=PATIENCE).json() for _ in range(10 * WORKERS)]
+    assert {look["version"] for look in looks} == {versions[-2]}
+    assert {look["canary"]["percent"] for look in looks} == {7}
+    assert (home / "current").read_text().strip() == versions[-2]
+
+
 def test_a_refused_reload_is_told(system):
     answer = httpx.post(
         f"{system.ml_url}/models/reload", json={"version": "20000101T000000Z"}, timeout=PATIENCE

@@ -30,6 +30,7 @@ async def test_an_upload_is_stored_recorded_and_queued(door, broker, store, file
     assert accepted == {
         "job_id": job_id,
         "status": "queued",
+        "model": "used_cars",
         "status_url": f"/jobs/{job_id}",
         "result_url": f"/jobs/{job_id}/result",
         "events_url": f"/jobs/{job_id}/events",

@@ -46,7 +46,7 @@ def wrong_answers(outcome: load.Outcome, expected: list[dict]) -> int:
 async def served(client: httpx.AsyncClient, by: str) -> float:
     """Return how many rows a runtime has answered, as the service counts."""
     lines = (await client.get("/metrics")).text.splitlines()
-    name = f'aimq_ml_rows_total{{endpoint="onnx",runtime="{by}"}} '
+    name = f'aimq_ml_rows_total{{endpoint="onnx",model="used_cars",runtime="{by}"}} '
     return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
 
 

@@ -126,8 +126,8 @@ def test_uploads_are_scored_side_by_side_as_far_as_memory_goes(tmp_path, size, t
             yield path
 
     class Client:
-        def schema(self, _):
-            return None
+        def models(self):
+            return ()
 
     reader = Reader(together)
     budget = MemoryBudget(MEMORY_FACTOR * 1000 * KB, threads=2)

@@ -1,6 +1,9 @@
 """Scoring a table: every row in its place, a prediction or an error for each."""
 
+import datetime as dt
+
 import numpy as np
+import openpyxl
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -8,13 +11,16 @@ from hypothesis import strategies as st
 
 from aimq.errors import MlUnavailable, WorkbookError
 from aimq.ml_client.blocking import ScoredTable
-from aimq.schema import load_schema
+from aimq.schema import load_schema, read_columns
+from aimq.schema.model import Task, parse_schema
 from aimq.workbook.sheet import Sheet
+from aimq.workbook.writing import write_workbook
 from batch_processor.scoring import MAX_ERROR, Progress, score
 from etl.generate import generate
 from tests.ml_stand_in import SCHEMA_FILE, prices
 
 SCHEMA = load_schema(SCHEMA_FILE)
+NAN = np.nan  # one object, so that lists with it compare as equal
 CLEAN = generate(SCHEMA, rows=4000, seed=3)
 
 
@@ -184,3 +190,201 @@ def test_what_the_report_raises_ends_the_work():
     with pytest.raises(Enough):
         score(sheet_of(valid_rows(900)), SCHEMA, predictor, batch_rows=100, report=report)
     assert len(predictor.sizes) == 2
+
+
+def other_schema(**more):
+    source = {
+        "name": "houses",
+        "target": {"name": "price", "prediction": "predicted_price"},
+        "features": [
+            {"name": "area", "type": "number", "minimum": 0, "maximum": 1000},
+            {"name": "rooms", "type": "integer", "blank": True, "fill": 3},
+            {"name": "sold", "type": "date"},
+            {"name": "garden", "type": "boolean", "blank": True},
+        ],
+    }
+    return parse_schema(source | more)
+
+
+KINDS = {"name": "kind", "prediction": "predicted_kind", "task": "classification",
+         "classes": ["small", "large"]}  # fmt: skip
+DAY = dt.date(2024, 5, 31)
+
+
+class Houses:
+    """Predicts of a table of houses ten times the area, or a class by it."""
+
+    def __init__(self, schema, *, interval=False):
+        self.frames, self._schema, self._interval = [], schema, interval
+
+    def predict_table(self, table):
+        frame = table.to_pandas()
+        self.frames.append(frame)
+        area = frame["area"].to_numpy(dtype=float)
+        classes = self._schema.task is Task.CLASSIFICATION
+        words = np.where(area > 100, "large", "small").astype(object)
+        return ScoredTable(
+            words if classes else area * 10,
+            np.full(len(area), None),
+            np.full(len(area), "v1"),
+            probability=area / 1000 if classes else None,
+            low=area * 9 if self._interval else None,
+            high=area * 11 if self._interval else None,
+            warnings=np.where(area > 100, "area: large", None) if self._schema.warn else None,
+        )
+
+
+def houses(schema, frame, *, interval=False, batch_rows=2):
+    predictor = Houses(schema, interval=interval)
+    scored = score(
+        sheet_of(frame), schema, predictor, batch_rows=batch_rows, report=lambda _: None,
+        interval=interval,
+    )  # fmt: skip
+    width = frame.shape[1]
+    added = scored.sheet.headers[width:]
+    return scored, {name: scored.sheet.frame[width + n].tolist() for n, name in enumerate(added)}
+
+
+def test_without_a_group_all_rows_are_of_one_version():
+    frame = pd.DataFrame({"area": [50.0, 200.0, 60.0], "sold": [DAY] * 3, "rooms": [1.0, 2.0, 3.0]})
+    scored, added = houses(other_schema(), frame)
+    assert added == {"predicted_price": [500.0, 2000.0, 600.0], "error": [NAN] * 3}
+    assert scored.model_versions == {"all": "v1"}
+
+
+def test_a_column_that_may_be_blank_may_be_absent_or_have_gaps():
+    frame = pd.DataFrame({"area": [50.0, 200.0], "sold": [DAY] * 2, "garden": [True, None]})
+    predictor_schema = other_schema()
+    predictor = Houses(predictor_schema)
+    score(sheet_of(frame), predictor_schema, predictor, batch_rows=9, report=lambda _: None)
+    (sent,) = predictor.frames
+    assert sent["garden"].tolist() == [True, None]
+    assert sent["rooms"].isna().all()
+    with pytest.raises(WorkbookError, match="lacks 1 of 2 columns: sold"):
+        houses(other_schema(), frame.drop(columns=["sold"]))
+
+
+def test_intervals_are_columns_of_their_own_before_the_error():
+    frame = pd.DataFrame({"area": [50.0, -1.0, 60.0], "sold": [DAY] * 3})
+    _, added = houses(other_schema(), frame, interval=True)
+    assert list(added) == [
+        "predicted_price",
+        "predicted_price_low",
+        "predicted_price_high",
+        "error",
+    ]
+    np.testing.assert_array_equal(added["predicted_price_low"], [450.0, np.nan, 540.0])
+    np.testing.assert_array_equal(added["predicted_price_high"], [550.0, np.nan, 660.0])
+    assert added["error"][1].startswith("area: -1 is not")
+
+
+def test_classes_come_with_their_probability_and_warnings_where_the_model_has_them():
+    frame = pd.DataFrame({"area": [50.0, 200.0, 60.0], "sold": [DAY, DAY, "never"]})
+    _, added = houses(other_schema(target=KINDS, warn=True), frame)
+    assert list(added) == ["predicted_kind", "probability", "warning", "error"]
+    assert added["predicted_kind"] == ["small", "large", NAN]
+    assert added["probability"][:2] == [0.05, 0.2]
+    assert added["warning"] == [NAN, "area: large", NAN]
+    assert pd.isna(added["probability"][2])
+
+
+@pytest.mark.parametrize("target", [{"name": "price"}, KINDS])
+def test_the_columns_are_there_when_no_row_is_valid(target):
+    frame = pd.DataFrame({"area": ["many"] * 2, "sold": [DAY] * 2})
+    schema = other_schema(target=target, warn=True)
+    _, added = houses(schema, frame, interval=True)
+    assert next(iter(added)) == schema.prediction
+    assert list(added)[-2:] == ["warning", "error"]
+    assert pd.isna(added[schema.prediction]).all()
+
+
+def test_an_empty_row_is_not_predicted_though_every_field_may_be_blank():
+    blank = {"type": "number", "blank": True, "fill": 1}
+    schema = other_schema(features=[{"name": "area", **blank}, {"name": "rooms", **blank}])
+    frame = pd.DataFrame({"area": [50.0, np.nan, np.nan], "rooms": [np.nan, np.nan, 2.0]})
+    _, added = houses(schema, frame)
+    assert added["error"] == [NAN, "the row is empty", NAN]
+    assert pd.isna(added["predicted_price"][1])
+
+
+def test_classes_booleans_and_dates_are_written_as_they_are(tmp_path):
+    frame = pd.DataFrame(
+        {"area": [50.0, 200.0], "sold": [DAY, dt.datetime(2024, 5, 31, 12)],  # noqa: DTZ001
+         "garden": [True, False]}
+    )  # fmt: skip
+    scored, _ = houses(other_schema(target=KINDS, warn=True), frame)
+    write_workbook(scored.sheet, tmp_path / "scored.xlsx")
+    rows = list(openpyxl.load_workbook(tmp_path / "scored.xlsx").active.values)
+    assert rows[0][3:] == ("predicted_kind", "probability", "warning", "error")
+    assert rows[1] == (50, dt.datetime(2024, 5, 31), True, "small", 0.05, None, None)  # noqa: DTZ001
+    assert rows[2][2:] == (False, "large", 0.2, "area: large", None)
+
+
+class Reading:
+    """Reads tables as the ML service does, notes the matrices, predicts the first column."""
+
+    def __init__(self, schema):
+        self.schema, self.matrices = schema, []
+
+    def predict_table(self, table):
+        columns = read_columns(self.schema, table.to_pandas(date_as_object=False))
+        self.matrices.append(columns.matrix())
+        count = len(columns.errors)
+        return ScoredTable(columns.values[0], columns.errors, np.full(count, "v1", dtype=object))
+
+
+def test_a_sheet_of_blanks_dates_booleans_and_other_categories_is_encoded_as_it_stands():
+    schema = parse_schema(
+        {
+            "name": "houses",
+            "target": {"name": "price"},
+            "features": [
+                {"name": "area", "type": "number", "blank": True, "fill": 90},
+                {"name": "sold", "type": "date"},
+                {"name": "garden", "type": "boolean", "blank": True},
+                {"name": "type", "type": "category", "categories": ["flat"], "other": True},
+                {"name": "rooms", "type": "integer", "blank": True, "fill": 3},
+            ],
+        }
+    )
+    sheet = pd.DataFrame(
+        {
+            "TYPE": ["flat", "tent", 7.0, "flat", None],
+            "sold": [
+                dt.date(2024, 5, 31),
+                "2000-01-02",
+                dt.datetime.max.replace(tzinfo=dt.UTC),
+                "soon",
+                None,
+            ],
+            "area": [50.0, None, " ", 10.0, None],
+            "Garden": [True, "no", None, False, None],
+            "note": ["a", "b", "c", "d", None],
+        }
+    ).astype(object)
+    predictor = Reading(schema)
+    scored = score(sheet_of(sheet), schema, predictor, batch_rows=2, report=[].append)
+    predicted, errors = last_two(scored)
+    days = (dt.date.max - dt.date(2000, 1, 1)).days
+    assert np.vstack(predictor.matrices).tolist() == [
+        [50, 0, 8917, 5, 4, 1, 0, 3, 1],
+        [90, 1, 1, 1, 6, 0, -2, 3, 1],
+        [90, 1, days, 12, 4, -1, -2, 3, 1],
+    ]
+    assert predicted.tolist()[:3] == [50, 90, 90]
+    assert errors.isna().tolist() == [True, True, True, False, False]
+    assert errors[3] == "sold: 'soon' is not a date such as 2024-05-31"
+    assert errors[4] == "the row is empty"
+
+
+def test_an_empty_row_is_not_predicted_even_where_every_value_may_be_missing():
+    area = {"name": "area", "type": "number", "blank": True, "fill": 9}
+    schema = parse_schema({"name": "x", "target": {"name": "y"}, "features": [area]})
+    predictor = Reading(schema)
+    sheet = pd.DataFrame({"area": [1.0, None, None], "note": ["a", None, "c"]})
+    scored = score(sheet_of(sheet), schema, predictor, batch_rows=9, report=[].append)
+    predicted, errors = last_two(scored)
+    assert predicted[0] == 1
+    assert predicted[2] == 9
+    assert errors[1] == "the row is empty"
+    assert len(predictor.matrices[0]) == 2

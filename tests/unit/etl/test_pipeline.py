@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-import etl.pipeline
+import etl.export
 from aimq.cli.train import train
 from aimq.errors import AimqError, Invalid, ModelRefused, NotFound
 from aimq.published import current_version, read_manifest, verified, versions
@@ -69,14 +69,15 @@ def houses(folder: Path, rows: int = 400) -> tuple[Path, Path]:
 
 
 def quick(models: Path, **options: object):
-    return run(settings_for(models), trees=3, jobs=1, console=Console(quiet=True), **options)
+    chosen = {"trees": 3, "jobs": 1, "compare": False, **options}
+    return run(settings_for(models), console=Console(quiet=True), **chosen)
 
 
 def test_a_version_has_every_file_of_the_contract(trained_models: Path):
     folder = trained_models / "used_cars" / current_version(trained_models, "used_cars")
     files = {path.name for path in folder.iterdir()}
     models = {f"{group}.{ending}" for group in "ABC" for ending in ("onnx", "pkl")}
-    described = {"schema.toml", "encoder.json", "metrics.json", "manifest.json"}
+    described = {"schema.toml", "encoder.json", "metrics.json", "manifest.json", "profile.json"}
     assert files == models | described
     schema = load_schema(folder / "schema.toml")
     assert schema == load_schema(SCHEMAS / "used_cars.toml")
@@ -141,16 +142,17 @@ def test_a_table_of_ones_own_takes_the_same_way(ending: str, tmp_path: Path):
         source=source,
         schema=schema,
         trees=5,
+        compare=False,
         console=Console(file=shown, width=80),
     )
     assert manifest.name == "houses"
     assert manifest.data == f"table houses.{ending}, 400 rows"
     assert "South End.onnx" in manifest.files
     text = shown.getvalue()
-    assert "Group North: 5 trees trained" in text
+    assert "Group North: random forest fitted" in text
     assert "repaired: category spelled otherwise" in text
     assert f"Published {tmp_path / 'models' / 'houses' / manifest.version}" in text
-    assert "AIMQ_MODEL_NAME=houses" in text
+    assert "POST /models/houses/predict" in text
 
 
 def test_a_terminal_gets_a_progress_bar_per_group(tmp_path: Path):
@@ -161,10 +163,11 @@ def test_a_terminal_gets_a_progress_bar_per_group(tmp_path: Path):
         source=source,
         schema=schema,
         trees=5,
+        compare=False,
         console=Console(file=shown, force_terminal=True, width=100),
     )
-    assert "Group South End" in shown.getvalue()
-    assert "5/5" in shown.getvalue()
+    assert "Group South End: random forest" in shown.getvalue()
+    assert "100%" in shown.getvalue()
 
 
 def test_a_group_with_too_few_rows_is_named_with_its_count(tmp_path: Path):
@@ -180,7 +183,7 @@ def test_a_group_with_too_few_rows_is_named_with_its_count(tmp_path: Path):
 def test_a_table_without_the_schemas_columns_publishes_nothing(tmp_path: Path):
     source, _ = houses(tmp_path)
     with pytest.raises(Invalid, match="lacks the columns model_group, model, kilometers"):
-        quick(tmp_path / "models", source=source)
+        quick(tmp_path / "models", source=source, schema=SCHEMAS / "used_cars.toml")
     assert not (tmp_path / "models").exists()
 
 
@@ -228,7 +231,7 @@ def test_files_that_answer_differently_are_not_published(
         forest.estimators_[0].tree_.value[:] *= 1.1
         return to_pickle(forest)
 
-    monkeypatch.setattr(etl.pipeline, "to_pickle", spoilt)
+    monkeypatch.setattr(etl.export, "to_pickle", spoilt)
     with pytest.raises(ModelRefused, match="nothing is published"):
         quick(models, rows=600)
     assert versions(models, "used_cars") == before
@@ -261,13 +264,14 @@ def test_killed_in_training_the_earlier_version_stays_and_the_next_run_cleans_up
     first = quick(models, source=source, schema=schema)
     code = (
         "import sys; from pathlib import Path; from rich.console import Console\n"
-        "import etl.pipeline as p; from aimq.settings import Settings\n"
-        "real = p.check_parity\n"
+        "import etl.fit as f, etl.pipeline as p; from aimq.settings import Settings\n"
+        "real = f.export\n"
         "def told(*a):\n"
         "    print('half way', flush=True); sys.stdin.read(); return real(*a)\n"
-        "p.check_parity = told\n"
+        "f.export = told\n"
         "m, s, d = map(Path, sys.argv[1:])\n"
-        "p.run(Settings(models_dir=m), source=s, schema=d, trees=3, console=Console(quiet=True))\n"
+        "quiet = {'compare': False, 'console': Console(quiet=True)}\n"
+        "p.run(Settings(models_dir=m), source=s, schema=d, trees=3, **quiet)\n"
     )
     arguments = [sys.executable, "-c", code, str(models), str(source), str(schema)]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as training:

@@ -81,6 +81,25 @@ async def test_bytes_go_and_come_as_they_are_over_one_kept_connection():
     assert (b"x-served-by", b"onnxruntime") in answers[0].headers
 
 
+async def test_what_must_not_be_asked_twice_goes_over_a_new_connection_and_is_asked_once():
+    seen = []
+
+    async def handler(number, reader, writer):
+        seen.append((number, (await read_request(reader)).split(b" ")[1]))
+        if number == 1:
+            writer.write(OK)
+            seen.append((number, (await read_request(reader)).split(b" ")[1]))
+            writer.write(OK)
+
+    async with serving(handler) as relay:
+        await relay.get(b"/kept")
+        with pytest.raises(MlUnavailable):  # the server closes it without an answer
+            await relay.post_once(b"/once", b"")
+        await relay.get(b"/kept")
+
+    assert seen == [(1, b"/base/kept"), (2, b"/base/once"), (1, b"/base/kept")]
+
+
 async def test_an_error_answer_is_an_answer():
     busy = b"HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"
     async with serving(always(busy)) as relay:

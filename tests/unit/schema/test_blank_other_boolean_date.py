@@ -16,7 +16,7 @@ from aimq.schema import RecordEncoder, Task, match_columns, read_columns
 from aimq.schema.jsonschema import answer_schema, example, record_schema
 from aimq.schema.model import parse_schema
 from aimq.workbook.columns import check_columns
-from ml_service.columns import read_stream
+from ml_service.arrow_streams import read_stream
 from ml_service.v2_tensors import InferRequest, Tensor, metadata, read_rows
 
 SOURCE: dict[str, Any] = {

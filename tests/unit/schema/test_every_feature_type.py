@@ -88,7 +88,7 @@ def fields_of(sentences: str | None) -> list[str]:
     return [part.partition(": ")[0] for part in sentences.split("; ")] if sentences else []
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(cases(wrong=True))
 def test_a_record_and_its_row_in_a_table_become_the_same_row_of_the_matrix(
     case: tuple[Schema, list[dict[str, Any]]],
@@ -107,7 +107,7 @@ def test_a_record_and_its_row_in_a_table_become_the_same_row_of_the_matrix(
         assert [column[row] for column in columns.values] == encoded.row
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(cases(wrong=False))
 def test_valid_rows_are_finite_and_survive_being_written_as_arrow(
     case: tuple[Schema, list[dict[str, Any]]],
@@ -124,7 +124,7 @@ def test_valid_rows_are_finite_and_survive_being_written_as_arrow(
         assert second.table().equals(first.table())
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(schemas())
 def test_the_example_of_any_schema_is_valid(schema: Schema):
     RecordEncoder(schema).encode(example(schema))
