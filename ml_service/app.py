@@ -22,11 +22,12 @@ from aimq.http.threads import ThreadPool
 from aimq.http.workers import MODEL_CHANGES, Worker, for_all, listen, supervise
 from aimq.settings import Settings
 from aimq.telemetry import configure_logging
-from ml_service import models, openapi, rate_limit, simulated_model, v2
+from ml_service import drift_routes, models, openapi, rate_limit, simulated_model, v2
 from ml_service.admission import Admission
 from ml_service.aimd import Aimd
 from ml_service.catalogue import Catalogue
 from ml_service.context import ServiceContext
+from ml_service.drift_routes import DriftMetrics
 from ml_service.endpoint import AsgiRoute, Endpoint
 from ml_service.metrics import ServiceMetrics
 from ml_service.predict import BodyBudget, Predict
@@ -110,6 +111,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         redoc_url=None,
     )
     app.catalogue = context.catalogue
+    DriftMetrics(context.catalogue, registry)
     problems.install(app)
     documentation.install(app)
     _add_routes(app, context)
@@ -121,9 +123,13 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
 
 @contextlib.asynccontextmanager
 async def _running(context: ServiceContext, _: FastAPI) -> AsyncIterator[None]:
-    """Serve versions, follow the load and share counts while the block runs."""
+    """Serve versions, follow the load, share counts, measure drift while the block runs."""
     async with context.catalogue.running():
-        rounds = (context.admission.follow_load(), context.rate.keep_sharing())
+        rounds = (
+            context.admission.follow_load(),
+            context.rate.keep_sharing(),
+            drift_routes.keep_measuring(context.catalogue),
+        )
         tasks = [asyncio.create_task(each) for each in rounds]
         yield
         for task in tasks:
@@ -148,6 +154,7 @@ def _add_routes(app: MlService, context: ServiceContext) -> None:
     app.include_router(v2.routes(context))
     limited = rate_limit.limit_routes(app, context.settings, context.rate)
     app.include_router(models.routes(context.catalogue, limited))
+    app.include_router(drift_routes.routes(context.catalogue, limited))
     app.include_router(simulated_model.routes(context.settings, limited))
 
 

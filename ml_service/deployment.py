@@ -115,14 +115,19 @@ class Deployment:
             NotFound: neither is it.
             NotServing: see `current`.
         """
-        named = [self.current, *([self._canary.version] if self._canary else [])]
-        for each in named:
+        _ = self.current
+        for each in self.loaded():
             if version in {None, each.name}:
                 return each
-        served = " and ".join(repr(each.name) for each in named)
+        served = " and ".join(repr(each.name) for each in self.loaded())
         raise NotFound(
             f"Version {str(version)[:80]!r} of {self.name!r} is not served: {served} is."
         )
+
+    def loaded(self) -> list[Version]:
+        """Return the versions in service: the current one, then the canary."""
+        found = (self._current, self._canary.version if self._canary else None)
+        return [version for version in found if version is not None]
 
     def peek(self) -> Version | None:
         """Return the version in service, or None."""

@@ -42,7 +42,7 @@ _SUMMED: Final = "/metrics"
 MODEL_CHANGES: Final = re.compile(r"/models/(?:[A-Za-z0-9_.-]+/)?(?:reload|rollback|canary)")
 _HEADERS: Final = frozenset({b"authorization", b"x-api-key", b"content-type"})
 #: Endings of samples of which the largest is told: a sum of them says nothing.
-_LARGEST: Final = ("_info", "_start_time_seconds", "_max_fds")
+_LARGEST: Final = ("_info", "_start_time_seconds", "_max_fds", "_drift")
 
 #: Name and labels of a sample.
 _Key = tuple[str, tuple[tuple[str, str], ...]]

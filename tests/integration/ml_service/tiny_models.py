@@ -99,8 +99,8 @@ def weather(rows: int, seed: int = 1) -> pd.DataFrame:
     )
 
 
-def publish_houses(models: Path, *, pickles: bool = True) -> Path:
-    """Publish a linear model of prices; without pickles, as if it had been imported."""
+def publish_houses(models: Path, *, imported: bool = False) -> Path:
+    """Publish a linear model of prices; an imported one has neither a pickle nor a profile."""
     folder = _folder(models, "houses", HOUSES)
     schema = load_schema(folder / "schema.toml")
     matrix = read_columns(schema, houses(2000)).matrix()
@@ -108,9 +108,9 @@ def publish_houses(models: Path, *, pickles: bool = True) -> Path:
     onnx = to_onnx(model, matrix[:1], target_opset={"": 15, "ai.onnx.ml": 1})
     onnx.ir_version = 8
     (folder / "all.onnx").write_bytes(onnx.SerializeToString())
-    if pickles:
+    if not imported:
         (folder / "all.pkl").write_bytes(pickle.dumps(model))
-    (folder / PROFILE).write_bytes(encode_profile(profile_of(schema, matrix)))
+        (folder / PROFILE).write_bytes(encode_profile(profile_of(schema, matrix)))
     return _published(folder, schema)
 
 

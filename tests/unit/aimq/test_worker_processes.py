@@ -18,6 +18,7 @@ def exposition(requests: int, under_way: int, seconds: list[float], started: flo
     for value in seconds:
         histogram.observe(value)
     Gauge("process_start_time_seconds", "Start.", registry=registry).set(started)
+    Gauge("aimq_ml_feature_drift", "Drift.", registry=registry).set(started / 1000)
     return generate_latest(registry).decode()
 
 
@@ -41,6 +42,7 @@ def test_counters_gauges_and_histograms_of_all_workers_are_summed():
     assert found["aimq_seconds_bucket", (("le", "+Inf"),)] == 3
     assert found["aimq_seconds_sum", ()] == 5.55
     assert found["process_start_time_seconds", ()] == 200.0
+    assert found["aimq_ml_feature_drift", ()] == 0.2
 
 
 def test_the_sum_of_one_exposition_is_that_exposition():
