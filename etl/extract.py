@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from pathlib import Path
 from typing import Final
 
@@ -66,16 +67,20 @@ def _text(path: Path) -> pd.DataFrame:
             separator = _separator(file.read(_SAMPLE_BYTES))
             file.seek(0)
             header = next(filter(None, csv.reader(file, delimiter=separator)), [])
-        table = pd.read_csv(
-            path,
-            sep=separator,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            index_col=False,
-        ).fillna("")  # of rows shorter than the header
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # cells would be lost
+            table = pd.read_csv(
+                path,
+                sep=separator,
+                dtype=str,
+                keep_default_na=False,
+                encoding="utf-8-sig",
+                index_col=False,
+            ).fillna("")  # of rows shorter than the header
     except UnicodeDecodeError as exc:
         raise Invalid(f"{path}: is not UTF-8 text; save it as 'CSV UTF-8'.") from exc
+    except pd.errors.ParserWarning as exc:
+        raise Invalid(f"{path}: its rows have more cells than its header has names.") from exc
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error, OSError) as exc:
         raise Invalid(f"{path}: cannot be read as a table: {exc}") from exc
     return named(path, header, table)

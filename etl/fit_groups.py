@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,9 @@ from etl.publish import Staging
 from etl.report import GroupReport
 
 #: Fewest clean rows of a group that are worth a model.
-MIN_ROWS = 20
+MIN_ROWS: Final = 20
+#: Matrix cells below which one thread is faster than several that wait for each other.
+ONE_THREAD: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,12 @@ def fit_groups(
         matrix = cleaned.columns.matrix(cleaned.columns.groups == index)
         target = cleaned.target[places]
         share = plan.budget * len(places) / len(cleaned.target)
-        named = replace(plan, budget=share, group=group if schema.group is not None else "")
+        named = replace(
+            plan,
+            budget=share,
+            group=group if schema.group is not None else "",
+            jobs=plan.jobs if matrix.size > ONE_THREAD else 1,
+        )
         mine = fit(matrix, target, named, partial(progress, group))
         seen[places[mine.seen]] = True
         fitted[group] = mine

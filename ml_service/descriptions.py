@@ -13,7 +13,7 @@ from ml_service.version import Version
 #: Of a version that cannot be read.
 _UNKNOWN: Final[dict[str, Any]] = {
     "task": None, "target": None, "prediction": None, "group": None,
-    "columns": (), "required": (), "scores": {}, "report": False,
+    "columns": (), "required": (), "scores": {}, "baselines": {}, "report": False,
 }  # fmt: skip
 
 
@@ -50,6 +50,7 @@ def _summary(overview: Overview) -> dict[str, Any]:
         "columns": schema.columns,
         "required": schema.required,
         "scores": {group: _table(groups.get(group)).get("model") for group in schema.groups},
+        "baselines": {group: _table(groups.get(group)).get("baseline") for group in schema.groups},
         "report": REPORT in overview.manifest.files,
     }
 

@@ -7,7 +7,18 @@ from typing import NoReturn
 
 import typer
 
-from aimq.cli import dead_letters, demo, import_model, jobs, services, settings, train, up, upload
+from aimq.cli import (
+    dead_letters,
+    demo,
+    import_model,
+    jobs,
+    models,
+    services,
+    settings,
+    train,
+    up,
+    upload,
+)
 from aimq.errors import AimqError, NotInstalled, SettingsError
 
 app = typer.Typer(
@@ -29,6 +40,7 @@ app.command("settings", rich_help_panel="Serve")(settings.settings)
 app.command("upload", rich_help_panel="Use")(upload.upload)
 app.command("jobs", rich_help_panel="Use")(jobs.jobs)
 app.command("demo", rich_help_panel="Use")(demo.demo)
+app.add_typer(models.app, name="models", rich_help_panel="Models")
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Use")
 
 

@@ -24,28 +24,43 @@ def upload(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Where the result goes.")
     ] = None,
+    model: Annotated[
+        str, typer.Option(help="Name of the model; without it, the one whose columns the file has.")
+    ] = "",
+    interval: Annotated[
+        int | None, typer.Option(min=50, max=99, help="Per cent that prediction intervals cover.")
+    ] = None,
 ) -> None:
     """Upload a spreadsheet, watch it progress, and download the result."""
     if not file.is_file():
         raise ClientError(f"{file}: no such file")
     target = output or file.with_name(f"{file.stem}_predicted.xlsx")
     with Client(load_settings()) as client:
-        job = score(client, file, target)
+        job = score(client, file, target, model=model, interval=interval)
     _report(job, target)
 
 
-def score(client: Client, file: Path, target: Path) -> dict[str, Any]:
+def score(
+    client: Client, file: Path, target: Path, *, model: str = "", interval: int | None = None
+) -> dict[str, Any]:
     """Upload `file`, wait with a progress bar, write the result to `target`; return the job.
 
     The folder of `target` is made before anything is uploaded.
+
+    Args:
+        model: its name; empty for the one whose columns the file has.
+        interval: per cent that prediction intervals are to cover; None for none.
 
     Raises:
         ClientError: the file cannot be read, or the result cannot be written.
     """
     with _on_disk(target):
         target.parent.mkdir(parents=True, exist_ok=True)
+    asked = {"model": model, "interval": interval}
     with _on_disk(file), file.open("rb") as stream:
-        accepted = client.json("POST", "/upload", files={"file": (file.name, stream)})
+        query = {name: str(value) for name, value in asked.items() if value}
+        form = {"file": (file.name, stream)}
+        accepted = client.json("POST", "/upload", params=query, files=form)
     job = watch(client, accepted["job_id"])
     if job["status"] != "done":
         raise AimqError(f"{file.name}: {job['status']}: {job['error']}")
@@ -102,6 +117,9 @@ def _job(client: Client, job_id: str, tries: int = 30) -> dict[str, Any]:
 def _report(job: dict[str, Any], target: Path) -> None:
     rows, failed = job["rows_total"], job["rows_failed"]
     bad = f", {failed:,} without a prediction (see its `error` column)" if failed else ""
+    versions = ", ".join(sorted(set(job["model_versions"].values())))
     print(f"{target}: {rows:,} rows{bad}")
+    if versions:
+        print(f"  scored by {job['model']}, version {versions}")
     for note in job["notes"]:
         print(f"  {note}")

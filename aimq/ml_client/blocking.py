@@ -103,7 +103,7 @@ class MlClient:
         with self._reading(), pa.ipc.open_stream(pa.py_buffer(answer)) as reader:
             scored = _scored(reader.read_all())
             if interval and (scored.low is None or scored.high is None):
-                raise ValueError("no interval")
+                raise errors.Invalid("The model has no prediction intervals: leave interval out.")
             if len(scored.predictions) != table.num_rows:
                 raise ValueError(f"{len(scored.predictions)} rows for {table.num_rows}")
             return scored

@@ -20,18 +20,22 @@ def record_schema(schema: Schema) -> dict[str, Any]:
 
 
 def answer_schema(schema: Schema) -> dict[str, Any]:
-    """Return the JSON Schema of the answer to one record, with the fields it has when asked for."""
+    """Return the JSON Schema of the answer to one record, with those that it has at times."""
     if schema.task is Task.CLASSIFICATION:
         predicted: dict[str, Any] = {
             schema.prediction: {"type": "string", "enum": list(schema.classes)},
             "probability": {"type": "number", "minimum": 0, "maximum": 1},
         }
+        optional = {}
     else:
         predicted = {schema.prediction: {"type": "number", "description": schema.target_unit}}
+        bounds = (f"{schema.prediction}_low", f"{schema.prediction}_high")
+        optional = {name: {"type": "number", "description": "With ?interval="} for name in bounds}
     if schema.group is not None:
         predicted[schema.group] = {"type": "string", "enum": list(schema.groups)}
     predicted["model_version"] = {"type": "string"}
-    optional: dict[str, Any] = {"warning": {"type": "string"}} if schema.warn else {}
+    if schema.warn:
+        optional["warning"] = {"type": "string"}
     return {
         "type": "object",
         "required": list(predicted),

@@ -63,14 +63,16 @@ class TomlTable:
         return value
 
     def number(self, key: str, default: float) -> float:
-        """Return a number that is not NaN."""
-        value = self._content.get(key, default)
+        """Return a number, which must be finite; JSON has no other."""
+        value = self._content.get(key)
+        if value is None:
+            return default
         try:
             number = math.nan if isinstance(value, bool | str) else float(value)
         except (TypeError, ValueError, OverflowError):
             number = math.nan
-        if math.isnan(number):
-            raise self.refused(f"{key} must be a number, not {_short(value)}")
+        if not math.isfinite(number):
+            raise self.refused(f"{key} must be a finite number, not {_short(value)}")
         return number
 
     def words(self, key: str, values: object) -> tuple[str, ...]:

@@ -93,9 +93,9 @@ def test_classes_come_as_text_with_their_probability(ml, client):
     assert (scored.low, scored.high) == (None, None)
 
 
-def test_an_answer_without_the_interval_that_was_asked_for_is_nonsense(ml, client):
+def test_an_answer_without_the_interval_that_was_asked_for_is_refused(ml, client):
     ml.others["kinds"] = KINDS
-    with pytest.raises(errors.MlUnavailable, match="no interval"):
+    with pytest.raises(errors.Invalid, match="no prediction intervals"):
         client.predict_table(ARROW_TABLE, "kinds", 90)
 
 

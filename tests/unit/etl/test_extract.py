@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from aimq.errors import Invalid, NotFound, UnsupportedMedia
+from etl.column_names import column_letter
 from etl.extract import extract
 from etl.samples import write_workbook
 
@@ -53,9 +55,56 @@ def test_another_kind_of_file_is_refused_with_what_is_read(tmp_path: Path):
         ("ragged.csv", b"a,b\n1,2\n1,2,3,4\n"),
         ("text.xlsx", b"a,b\n1,2\n"),
         ("empty.xlsx", b""),
+        ("text.parquet", b"a,b"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_one_clear_error(name: str, content: bytes, tmp_path: Path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(Invalid, match=name):
         extract(tmp_path / name)
+
+
+def test_parquet_cells_are_text_as_other_files_have_them(tmp_path: Path):
+    frame = pd.DataFrame(
+        {
+            "day": [dt.date(2024, 5, 31), None],
+            "moment": pd.to_datetime(["2024-05-31 10:30", None]),
+            "whole": pd.array([3, None], dtype="Int64"),
+            "number": [1.5, float("nan")],
+            "round": [1065.0, 2.0],
+            "truth": [True, None],
+            "kind": pd.Categorical(["None", None]),
+        }
+    )
+    frame.to_parquet(tmp_path / "table.parquet")
+    read = extract(tmp_path / "table.parquet")
+    assert read.iloc[0].str.slice(0, 16).tolist() == [
+        "2024-05-31", "2024-05-31 10:30", "3", "1.5", "1065", "true", "None",
+    ]  # fmt: skip
+    assert read.iloc[1].tolist() == ["", "", "", "", "2", "", ""]
+
+
+def test_a_parquet_column_of_lists_is_named(tmp_path: Path):
+    pd.DataFrame({"a": [1], "tags": [["x", "y"]]}).to_parquet(tmp_path / "table.parquet")
+    with pytest.raises(Invalid, match=r"'tags' holds list"):
+        extract(tmp_path / "table.parquet")
+
+
+def test_dates_of_a_workbook_are_iso(tmp_path: Path):
+    write_workbook(tmp_path / "t.xlsx", [["day", "n"], [dt.date(2024, 5, 31), 1.0], [None, 2]])
+    assert extract(tmp_path / "t.xlsx").to_numpy().tolist() == [
+        ["2024-05-31 00:00:00", "1"],
+        ["", "2"],
+    ]
+
+
+def test_columns_without_name_and_cells_are_passed_over(tmp_path: Path):
+    (tmp_path / "table.csv").write_text("a,b,\n1,2,\n3,4,\n")
+    assert list(extract(tmp_path / "table.csv").columns) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("place", "letters"), [(0, "A"), (25, "Z"), (26, "AA"), (701, "ZZ"), (702, "AAA")]
+)
+def test_columns_of_a_sheet_have_letters(place: int, letters: str):
+    assert column_letter(place) == letters

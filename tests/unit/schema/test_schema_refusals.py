@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import tomli_w
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aimq.errors import ModelRefused
-from aimq.schema import load_schema
+from aimq.schema import RecordEncoder, load_schema
+from aimq.schema.jsonschema import example
 from aimq.schema.model import parse_schema
 
 HOUSES: dict[str, Any] = {
@@ -44,7 +49,8 @@ NONSENSE = [
     (["target"], {**CLASSES, "classes": ["a"]}, "a classification needs two or more"),
     (["target"], {**CLASSES, "minimum": 1}, '[target]: minimum does not go with task'),
     (["target", "prediction"], "region", "[target]: prediction cannot be 'region'"),
-    (["target", "minimum"], "a", "[target]: minimum must be a number, not 'a'"),
+    (["target", "minimum"], float("inf"), "minimum must be a finite number, not inf"),
+    (["target", "minimum"], "a", "[target]: minimum must be a finite number, not 'a'"),
     (["target"], {"name": "y", "minimum": 2, "maximum": 1}, "the minimum is over the maximum"),
     (["features"], GONE, "add a table [[features]]"),
     (["features"], {"name": "area"}, "[[features]], in double brackets"),
@@ -55,7 +61,7 @@ NONSENSE = [
     (["features", 0, "minimun"], 1, "[[features]] 'area': 'minimun' is not known here; did you"),
     (["features", 0, "fill"], GONE, "[[features]] 'area': blank = true needs fill"),
     (["features", 0, "fill"], 99, "'area': fill must lie between the minimum and the maximum"),
-    (["features", 0, "fill"], float("nan"), "'area': fill must be a number, not nan"),
+    (["features", 0, "fill"], float("nan"), "'area': fill must be a finite number, not nan"),
     (["features", 0, "blank"], False, "'area': fill does not go with"),
     (["features", 0, "other"], True, "'area': other does not go with type = \"number\""),
     (["features", 1, "categories"], GONE, "[[features]] 'color': categories is missing"),
@@ -103,3 +109,39 @@ def test_what_is_no_table_at_all_is_refused():
 def test_null_counts_as_absent_as_json_has_it():
     source = changed(["features", 0, "maximum"], None)
     assert parse_schema(source).features[0].maximum > 1e38
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.dates()
+    | st.sampled_from(["number", "category", "boolean", "date", "classification", "A", 10**400]),
+    lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(max_size=5), some),
+    max_leaves=4,
+)  # fmt: skip
+PLACES = [
+    ["name"], ["warn"], ["group"], ["group", "name"], ["group", "values"], ["target"],
+    ["target", "name"], ["target", "task"], ["target", "classes"], ["target", "minimum"],
+    ["target", "prediction"], ["features"], ["features", 0], ["features", 0, "minimum"],
+    ["features", 0, "fill"], ["features", 0, "type"], ["features", 0, "blank"],
+    ["features", 1, "categories"], ["features", 1, "other"], ["features", 2, "type"],
+    ["features", 2, "name"], ["features", 2, "unit"],
+]  # fmt: skip
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.tuples(st.sampled_from(PLACES), ANYTHING), min_size=1, max_size=3))
+def test_whatever_is_written_in_a_schema_it_is_refused_in_words_or_works(
+    edits: list[tuple[list[Any], object]],
+):
+    source: Any = copy.deepcopy(HOUSES)
+    for path, value in edits:
+        with suppress(TypeError, KeyError, IndexError):  # an edit before took the place away
+            inner = source
+            for key in path[:-1]:
+                inner = inner[key]
+            inner[path[-1]] = value
+    try:
+        schema = parse_schema(source)
+    except ModelRefused:
+        return
+    assert len(RecordEncoder(schema).encode(example(schema)).row) == len(schema.matrix_columns)
+    assert parse_schema(msgspec.json.decode(msgspec.json.encode(source))) == schema
