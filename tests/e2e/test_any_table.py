@@ -21,6 +21,9 @@ from tests.servers.redis import RedisServer
 from tests.system import ROOT, environment, running
 from tests.tables import write_tables
 
+#: Four trainings take their time on a loaded machine.
+pytestmark = pytest.mark.timeout(400)
+
 ROWS = 60
 NAMES = ("diabetes", "tumours", "wines", "rentals")
 
@@ -37,7 +40,7 @@ def models(tables, tmp_path_factory):
     environ = {**os.environ, "AIMQ_MODELS_DIR": str(folder / "models"), "PYTHONPATH": str(ROOT)}
     for table in tables.values():
         done = subprocess.run(
-            [sys.executable, "-m", "aimq", "train", *table.arguments(), "--json"],
+            [sys.executable, "-m", "aimq", "train", *table.arguments(), "--trees", "20", "--json"],
             env=environ, cwd=folder, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
