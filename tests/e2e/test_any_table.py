@@ -100,7 +100,7 @@ def test_a_sheet_finds_its_model_and_comes_back_as_scikit_learn_would_have_it(
     done = system.aimq("upload", str(source), "-o", str(target))
     assert done.returncode == 0, done.stderr
     assert name in done.stdout
-    scored = pd.read_excel(target)
+    scored = pd.read_excel(target, engine="openpyxl")
     schema, expected = by_scikit_learn(models, name, sheet)
     assert list(scored.columns)[: len(sheet.columns)] == list(sheet.columns)
     assert list(scored.columns)[-1] == "error"
@@ -137,7 +137,7 @@ def test_intervals_hold_the_prediction_in_sheets_and_records(system, tables, tmp
     sheet.to_excel(source, index=False)
     done = system.aimq("upload", str(source), "-o", str(target), "--interval", "90")
     assert done.returncode == 0, done.stderr
-    scored = pd.read_excel(target)
+    scored = pd.read_excel(target, engine="openpyxl")
     low, high = scored["predicted_price_low"], scored["predicted_price_high"]
     assert (low < scored["predicted_price"]).all()
     assert (scored["predicted_price"] < high).all()
