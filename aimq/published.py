@@ -22,6 +22,7 @@ from aimq.errors import ModelRefused, NotFound
 
 MANIFEST: Final = "manifest.json"
 CURRENT: Final = "current"
+REPORT: Final = "report.html"
 FORMAT: Final = 1
 
 
@@ -55,6 +56,11 @@ def sha256(path: Path) -> str:
 def versions(models_dir: Path, name: str) -> list[str]:
     """Return the published versions of a model, oldest first."""
     return sorted(path.parent.name for path in (models_dir / name).glob(f"[!.]*/{MANIFEST}"))
+
+
+def any_published(models_dir: Path) -> bool:
+    """True if a version of any model is published."""
+    return any(models_dir.glob(f"[!.]*/[!.]*/{MANIFEST}"))
 
 
 def nothing(models_dir: Path, name: str) -> str:
