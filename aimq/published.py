@@ -22,6 +22,7 @@ from aimq.errors import ModelRefused, NotFound
 
 MANIFEST: Final = "manifest.json"
 CURRENT: Final = "current"
+REPORT: Final = "report.html"
 FORMAT: Final = 1
 
 

@@ -14,9 +14,10 @@ from rich.console import Console
 
 from aimq.errors import Invalid
 from aimq.profile import PROFILE, encode_profile
-from aimq.published import Manifest
+from aimq.published import REPORT, Manifest
 from aimq.schema import Schema, Task
 from aimq.settings import Settings
+from etl import html_report
 from etl.clean import clean
 from etl.described_table import SCHEMAS, DescribedTable, Question, read_table
 from etl.fit import Plan
@@ -153,6 +154,10 @@ def _train(
         staging.write("encoder.json", _json(schema.encoder()))
         staging.write("metrics.json", _json(metrics))
         staging.write(PROFILE, encode_profile(profile))
+        report = html_report.write(
+            cleaned, groups, data=table.data, left_out=table.left_out, notes=table.notes
+        )
+        staging.write(REPORT, report)
         manifest = staging.publish(
             _manifest(schema, table.data, options), datetime.now(UTC), settings.keep_versions
         )

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from aimq.errors import Conflict, ModelRefused, NotFound, Overloaded, TransientError
 from ml_service.canary import Canary
 from ml_service.model_folder import Mark, ModelFolder, Snapshot
-from ml_service.overview import Overview, overview_of
+from ml_service.overview import Overview
 from ml_service.version import ONNX, Version
 
 logger = logging.getLogger(__name__)
@@ -140,8 +140,8 @@ class Deployment:
 
     @property
     def is_published(self) -> bool:
-        """True if the folder had a version at the last look."""
-        return self._latest is not None
+        """True if the folder had a version at the last look, or one is still served."""
+        return self._latest is not None or self._current is not None
 
     @property
     def busy(self) -> bool:
@@ -172,8 +172,8 @@ class Deployment:
         Raises:
             NotServing: it cannot be read; says why.
         """
-        if self._current is not None:
-            return overview_of(self._current)
+        if (version := self._current) is not None:
+            return Overview(version.manifest, version.schema, version.metrics)
         if self._latest is None:
             raise NotServing(self.folder.error)
         mark = self._latest.mark
@@ -312,8 +312,7 @@ class Deployment:
                     self._seen = snapshot.mark
                     await self._switch(snapshot.mark, named=False)
                 if snapshot.canary != self._seen_canary:
-                    self._seen_canary = asked = snapshot.canary
-                    self._set_canary(await self._canary_of(asked) if asked else None)
+                    await self._follow_canary(snapshot.canary)
         except NotFound as exc:
             logger.warning("%s: %s", self.name, exc.detail)  # a deleted version; looked at again
         except TransientError:
@@ -340,6 +339,13 @@ class Deployment:
         logger.info("version %s of %s is served, groups %s", loaded.name, self.name, groups)
         self._on_load(self)
         return loaded
+
+    async def _follow_canary(self, asked: Canary | None) -> None:
+        self._seen_canary, loaded = asked, None
+        try:
+            loaded = await self._canary_of(asked) if asked else None
+        finally:
+            self._set_canary(loaded)  # without one the current version answers everything
 
     async def _canary_of(self, asked: Canary) -> _LoadedCanary:
         await asyncio.to_thread(self.folder.mark, asked.version)

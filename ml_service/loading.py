@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from aimq import published
 from aimq.errors import AimqError, ModelRefused
 from aimq.profile import PROFILE, Profile, read_profile
 from aimq.published import Manifest
-from aimq.schema import RecordEncoder, Schema, load_schema
+from aimq.schema import RecordEncoder, Schema
 from ml_service.batching import Batcher
 from ml_service.drift import Drift
+from ml_service.overview import read_overview
 from ml_service.row_warnings import RowWarnings
 from ml_service.runtimes.port import ModelFile, ModelRuntime
 from ml_service.version import ONNX, PICKLE, GroupModel, Version, has_pickles
@@ -46,8 +44,8 @@ def load_version(
         TransientError: a runtime cannot be reached.
     """
     folder = models_dir / name / version
-    manifest = published.read_manifest(folder)
-    schema = load_schema(published.verified(folder, manifest, "schema.toml"))
+    overview = read_overview(folder)
+    manifest, schema = overview.manifest, overview.schema
     profile = _profile(folder, manifest, schema)
     with ThreadPoolExecutor(len(runtimes), "load") as pool:
         loading = {
@@ -79,7 +77,7 @@ def load_version(
         },
         refused=refused,
         labels={group: _labels(schema, group, version) for group in schema.groups},
-        metrics=_metrics(folder, manifest),
+        metrics=overview.metrics,
         profile=profile,
         drift=None if profile is None else Drift(profile),
         warnings=RowWarnings(schema, profile) if profile is not None and schema.warn else None,
@@ -156,12 +154,3 @@ def _profile(folder: Path, manifest: Manifest, schema: Schema) -> Profile | None
     if tuple(column.name for column in profile.columns) != schema.matrix_columns:
         raise ModelRefused(f"{path}: its columns are not the schema's. Train the model again.")
     return profile
-
-
-def _metrics(folder: Path, manifest: Manifest) -> Mapping[str, Any]:
-    try:
-        path = published.verified(folder, manifest, "metrics.json")
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except (ModelRefused, OSError, msgspec.MsgspecError) as exc:
-        logger.warning("metrics of version %s cannot be shown: %s", manifest.version, exc)
-        return {}

@@ -73,7 +73,7 @@ def _add_descriptions(router: APIRouter, catalogue: Catalogue, limited: Decorato
     async def models(request: Request) -> Response:  # noqa: ARG001 # the limiter needs it
         """Return every model; and what is served of the default: digests, metrics, schema."""
         default = catalogue.default
-        described = describe(default.current, default) if default.peek() else {}
+        described = await _described(default) if default.peek() else {}
         found = catalogue.deployments()
         if not described:
             await catalogue.check()
@@ -86,7 +86,7 @@ def _add_descriptions(router: APIRouter, catalogue: Catalogue, limited: Decorato
         """Return what is served of a model; it is loaded if it is not."""
         deployment = catalogue.find(name)
         await deployment.ready()
-        return _json(describe(deployment.current, deployment))
+        return _json(await _described(deployment))
 
     @router.get("/models/{name}/schema", **_LOOK)
     @limited
@@ -128,9 +128,10 @@ def _add_changes(router: APIRouter, catalogue: Catalogue, limited: Decorator) ->
         """Serve the newest version that is older than the current one."""
         deployment = catalogue.find(name)
         try:
-            return _json(describe(await deployment.roll_back(), deployment))
+            await deployment.roll_back()
         except ModelRefused as exc:
             raise Conflict(exc.detail) from exc
+        return _json(await _described(deployment))
 
     @router.post("/models/{name}/canary", openapi_extra=_body_of(CanaryShare), **_CHANGE)
     @limited
@@ -148,10 +149,14 @@ def _add_changes(router: APIRouter, catalogue: Catalogue, limited: Decorator) ->
 async def _reload(request: Request, deployment: Deployment) -> Response:
     asked = await _read(request, Reload, '{"version": "..."} or nothing')
     try:
-        version = await deployment.reload(asked.version)
+        await deployment.reload(asked.version)
     except ModelRefused as exc:
         raise Conflict(exc.detail) from exc
-    return _json(describe(version, deployment))
+    return _json(await _described(deployment))
+
+
+async def _described(deployment: Deployment) -> dict[str, Any]:
+    return await asyncio.to_thread(describe, deployment.current, deployment)
 
 
 async def _set_canary(deployment: Deployment, asked: CanaryShare) -> None:

@@ -14,14 +14,13 @@ from aimq import published
 from aimq.errors import ModelRefused
 from aimq.published import Manifest
 from aimq.schema import Schema, load_schema
-from ml_service.version import Version
 
 logger = logging.getLogger(__name__)
 
 REPORT: Final = "report.html"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Overview:
     """A version without its models."""
 
@@ -34,19 +33,14 @@ def read_overview(folder: Path) -> Overview:
     """Read a version's small files. Blocks. Raises `ModelRefused` when one is damaged."""
     manifest = published.read_manifest(folder)
     schema = load_schema(published.verified(folder, manifest, "schema.toml"))
-    return Overview(manifest=manifest, schema=schema, metrics=read_metrics(folder, manifest))
+    return Overview(manifest, schema, _read_metrics(folder, manifest))
 
 
-def read_metrics(folder: Path, manifest: Manifest) -> Mapping[str, Any]:
-    """Return what training measured; empty, and logged, when it cannot be read. Blocks."""
+def _read_metrics(folder: Path, manifest: Manifest) -> Mapping[str, Any]:
+    """Return what training measured; empty, and logged, when it cannot be read."""
     try:
         path = published.verified(folder, manifest, "metrics.json")
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except (ModelRefused, OSError, msgspec.MsgspecError) as exc:
         logger.warning("metrics of version %s cannot be shown: %s", manifest.version, exc)
         return {}
-
-
-def overview_of(version: Version) -> Overview:
-    """Return the overview of a loaded version."""
-    return Overview(manifest=version.manifest, schema=version.schema, metrics=version.metrics)

@@ -16,7 +16,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 NOT_IMPORTED = {
     "fastapi-offline": "its files are served under /docs",
     "hiredis": "redis: fast parser",
-    "protobuf": "skl2onnx writes booleans into integer lists, which 7 refuses",
     "s3fs": "fsspec: s3:// addresses",
     "setuptools": "redisai imports its pkg_resources",
     "uvloop": "uvicorn: fast event loop",

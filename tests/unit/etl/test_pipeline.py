@@ -78,7 +78,7 @@ def test_a_version_has_every_file_of_the_contract(trained_models: Path):
     files = {path.name for path in folder.iterdir()}
     models = {f"{group}.{ending}" for group in "ABC" for ending in ("onnx", "pkl")}
     described = {"schema.toml", "encoder.json", "metrics.json", "manifest.json", "profile.json"}
-    assert files == models | described
+    assert files == models | described | {"report.html"}
     schema = load_schema(folder / "schema.toml")
     assert schema == load_schema(SCHEMAS / "used_cars.toml")
     assert json.loads((folder / "encoder.json").read_bytes()) == schema.encoder()

@@ -279,6 +279,16 @@ async def test_a_canary_that_cannot_be_loaded_at_the_start_leaves_all_to_the_cur
     assert made.folder.loaded.count("bad") <= 1
 
 
+@pytest.mark.parametrize("name", ["bad", "gone"])
+async def test_a_canary_that_gives_way_to_one_that_cannot_be_loaded_ends(name):
+    made = Fixture("bad", "v1", "v2")
+    made.folder.wrong["bad"] = ModelRefused("damaged")
+    deployment = await canary(made, percent=100)
+    made.folder.asked = Canary(version=name, percent=100, beside="v1")
+    await made.look()
+    assert (deployment.choose().name, deployment.canary) == ("v1", None)
+
+
 async def test_a_canary_is_served_by_its_name_and_no_third_version_is():
     made = Fixture("v0", "v1", "v2")
     deployment = await canary(made)
