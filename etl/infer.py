@@ -143,9 +143,9 @@ def _why_not(column: RawColumn) -> str:
     """Why a column that can be read is no feature; empty if it is one."""
     if column.constant:
         return "constant: every row has the same"
-    fault, examples = column.dates.fault, column.dates.examples
-    if column.type is FeatureType.DATE and fault is DateFault.AMBIGUOUS:
-        return f"day and month cannot be told apart ({examples[0]}): write dates as 2024-05-31"
+    if column.type is FeatureType.DATE and column.dates.fault is DateFault.AMBIGUOUS:
+        shown = column.dates.examples[0]
+        return f"day and month cannot be told apart ({shown}): write dates as 2024-05-31"
     return _identifies(column) if column.unique else ""
 
 
