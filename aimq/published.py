@@ -58,6 +58,11 @@ def versions(models_dir: Path, name: str) -> list[str]:
     return sorted(path.parent.name for path in (models_dir / name).glob(f"[!.]*/{MANIFEST}"))
 
 
+def any_published(models_dir: Path) -> bool:
+    """True if a version of any model is published."""
+    return any(models_dir.glob(f"[!.]*/[!.]*/{MANIFEST}"))
+
+
 def nothing(models_dir: Path, name: str) -> str:
     """Return the sentence on a model that is not published."""
     return f"No model {name!r} in {models_dir}: run `aimq train` first."

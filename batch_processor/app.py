@@ -29,6 +29,7 @@ from aimq.jobs.connect import connect_store
 from aimq.jobs.port import JobStore
 from aimq.messages import Kind
 from aimq.ml_client.blocking import MlClient
+from aimq.published import any_published
 from aimq.settings import Settings
 from aimq.workbook.reader import WorkbookReader
 from batch_processor.claiming import Claims
@@ -86,7 +87,10 @@ def run(settings: Settings, queues: Sequence[str] = WORK_QUEUES) -> int:
             Kind.WEBHOOK: one_by_one(WebhookHandler(store, settings)),
             Kind.TRAINING: one_by_one(TrainingHandler(files, settings, available_memory() // 2)),
         }
-        if not _wait_for(checks, stopping):
+        awaited = dict(checks)
+        if not any_published(settings.models_dir):  # a training makes the first model
+            del awaited["ml_service"]
+        if not _wait_for(awaited, stopping):
             return 0
         consumers = Consumers(
             broker,

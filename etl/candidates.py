@@ -61,7 +61,8 @@ def _fit(
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - slow to import
     from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
-    with threadpool_limits(plan.jobs), warnings.catch_warnings():
+    # One thread: two that wait for each other on a busy machine take twenty times as long.
+    with threadpool_limits(1), warnings.catch_warnings():
         # A model that has not converged is compared by what it predicts, as any other.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model: Estimator = build(plan).fit(

@@ -95,21 +95,21 @@ def _untold(_share: float) -> None:
 def rank(compared: dict[str, Compared]) -> list[str]:
     """Return the candidates' names in the order in which they are to be published if they can be.
 
-    The best mean score comes first. If it is that of trees, the linear model goes before them,
-    unless they beat it by more than their standard error (Breiman, Friedman, Olshen and Stone 1984,
-    section 3.4.3) or it is no better than the trivial one. A score that is no finite number comes
-    last, and of equal scores the simpler candidate's first.
+    The lowest mean loss comes first, and of equal ones the simpler candidate. Trees that do not
+    beat the linear model by more than their standard error come after all others (the rule of one
+    standard error: Breiman, Friedman, Olshen and Stone 1984, section 3.4.3). A loss that is no
+    finite number counts as infinite.
 
     Args:
         compared: by name, the simplest first.
     """
+    losses = {
+        name: one.score if math.isfinite(one.score) else math.inf for name, one in compared.items()
+    }
 
-    def loss(name: str) -> float:
-        return compared[name].score if math.isfinite(compared[name].score) else math.inf
+    def late(name: str) -> bool:
+        return name not in {TRIVIAL, LINEAR} and not (
+            losses[name] + compared[name].error < losses[LINEAR]
+        )
 
-    order = sorted(compared, key=loss)
-    best = compared[order[0]]
-    if loss(TRIVIAL) > loss(LINEAR) >= best.score and loss(LINEAR) <= best.score + best.error:
-        order.remove(LINEAR)
-        order.insert(0, LINEAR)
-    return order
+    return sorted(compared, key=lambda name: (late(name), losses[name]))

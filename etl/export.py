@@ -139,7 +139,7 @@ def at_thresholds(onnx: bytes, matrix: Matrix) -> Matrix:
     """
     pairs = np.unique(_thresholds(onnx), axis=0)
     pairs = pairs[:: len(pairs) // THRESHOLDS + 1]
-    rows = matrix[np.arange(2 * len(pairs)) % len(matrix)]
+    rows = np.tile(matrix[np.arange(len(pairs)) % len(matrix)], (2, 1))
     values = pairs[:, 1].astype(np.float32)
     columns = np.tile(pairs[:, 0].astype(np.intp), 2)
     above = np.nextafter(values, np.float32(np.inf))

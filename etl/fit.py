@@ -161,7 +161,7 @@ def _intervals(
 
 def _with_reasons(compared: dict[str, Compared], chosen: str) -> dict[str, Compared]:
     """Say of each better score why it was not chosen."""
-    reason = f"not better than {chosen}, which is simpler, by more than its standard error"
+    reason = "not better than the linear model, which is simpler, by more than its standard error"
     return {
         name: msgspec.structs.replace(figures, why_not=reason)
         if figures.score < compared[chosen].score and not figures.why_not

@@ -123,8 +123,11 @@ def _feature(column: RawColumn, prediction: str, inference: Inference) -> dict[s
     if reason:
         inference.left_out[column.name] = reason
         return None
+    usual = _usual(column)
     if blank:
-        described |= {"blank": True, **_fill(column)}
+        described |= {"blank": True, **({} if usual is None else {"fill": usual})}
+    elif usual is not None:
+        described["example"] = usual
     inference.notes.extend(notes)
     return described
 
@@ -166,13 +169,13 @@ def _categories(column: RawColumn) -> tuple[dict[str, int], bool]:
     return listed, any(name not in listed and name not in column.words for name in found)
 
 
-def _fill(column: RawColumn) -> dict[str, Any]:
-    """Return what stands for a blank: the median, of dates and whole numbers one that occurs."""
+def _usual(column: RawColumn) -> float | str | None:
+    """Return the median, of dates and whole numbers one that occurs; None of other types."""
     if column.type is FeatureType.DATE:
         good = ~np.isnat(column.dates.days)
         days = np.sort(np.repeat(column.dates.days[good], column.counts[good]))
-        return {"fill": days[(len(days) - 1) // 2].item().isoformat()}
+        return str(days[(len(days) - 1) // 2])
     if column.type is FeatureType.INTEGER:
         values = column.values()
-        return {"fill": int(values[(len(values) - 1) // 2])}
-    return {"fill": float(np.median(column.values()))} if column.type is FeatureType.NUMBER else {}
+        return int(values[(len(values) - 1) // 2])
+    return float(np.median(column.values())) if column.type is FeatureType.NUMBER else None

@@ -8,9 +8,9 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -37,6 +37,11 @@ from ml_service.version import ONNX, PICKLE
 
 logger = logging.getLogger(__name__)
 
+#: How sure a number is to be, as the routes document it.
+_Interval = Annotated[
+    int | None,
+    Query(ge=50, le=99, description="Percentage of an interval around each number, if wanted."),
+]
 #: Largest bodies that may be held at one time, in number.
 _HELD_BODIES: Final = 4
 
@@ -159,13 +164,13 @@ def _add_routes(app: MlService, context: ServiceContext) -> None:
 
 
 def _predictions(context: ServiceContext) -> list[AsgiRoute]:
-    async def predict_onnx() -> None:
+    async def predict_onnx(interval: _Interval = None) -> None:
         """Predict with the cached ONNX model."""
 
-    async def predict_pickle() -> None:
+    async def predict_pickle(interval: _Interval = None) -> None:
         """Predict with the pickle, loaded from disk at every request: the slow baseline."""
 
-    async def predict_by_name(name: str) -> None:
+    async def predict_by_name(name: str, interval: _Interval = None) -> None:
         """Predict with a model by its name; it is loaded if it is not."""
 
     budget = BodyBudget(_HELD_BODIES * context.settings.max_upload_mb * 1024 * 1024)

@@ -47,6 +47,8 @@ class Drift:
         self._profile = profile
         self._most = most
         self._single: deque[Matrix] = deque(maxlen=most)
+        #: Keeps one row of the matrix, float32 (1, columns), which nobody changes.
+        self.add_one = self._single.append
         self._ring = np.empty((most, len(profile.columns)), np.float32)
         self._added = 0
         self._lock = threading.Lock()
@@ -54,12 +56,9 @@ class Drift:
 
     def add(self, matrix: Matrix) -> None:
         """Keep rows of the matrix, float32 (n, columns)."""
-        if len(matrix) == 1:
-            self._single.append(matrix)
-        else:
-            with self._lock:
-                self._fold()
-                self._put(matrix)
+        with self._lock:
+            self._fold()
+            self._put(matrix)
 
     @property
     def latest(self) -> Measured:

@@ -11,6 +11,11 @@ def shortest(value: np.float32) -> str:
     return str(value)
 
 
+def shortest_double(value: np.float32) -> float:
+    """Return ``float(shortest(value))``."""
+    return float(str(value))
+
+
 def shortest_doubles(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return ``float(shortest(v))`` of every value: float32 (n,) to float64 (n,).
 

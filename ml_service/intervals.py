@@ -29,8 +29,6 @@ def read_interval(query: bytes) -> int:
     Raises:
         Invalid: it is no whole number of `SHARES`.
     """
-    if not query:
-        return 0
     given = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("interval")
     if given is None:
         return 0

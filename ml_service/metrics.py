@@ -73,7 +73,8 @@ class ServiceMetrics(Collector):
 
     def warned(self, version: Version, rows: int) -> None:
         """Count rows whose answers carry a warning."""
-        self.warnings[version.manifest.name, version.name] += rows
+        if rows:
+            self.warnings[version.manifest.name, version.name] += rows
 
     def collect(self) -> Iterable[Metric]:
         """Return the samples; called at each scrape."""

@@ -27,41 +27,35 @@ _RECORD, _PREDICTION, _FAILED, _V2_ERROR = (
 )
 _STREAM: Final = {"schema": {"type": "string", "format": "binary"}}
 
-PREDICT: Final[Document] = {
-    "tags": ["predictions"],
-    "openapi_extra": {
-        "requestBody": {
-            "required": True,
-            "content": {
-                JSON: {"schema": {"oneOf": [_RECORD, {"type": "array", "items": _RECORD}]}},
-                ARROW: _STREAM,
-            },
-        }
-    },
-    "responses": {
-        200: {
-            "description": "A prediction; a list with one answer each; or an Arrow stream.",
-            "headers": {
-                "X-Served-By": {
-                    "description": "The runtimes that answered.",
-                    "schema": {"type": "string"},
-                }
-            },
-            "content": {
-                JSON: {
-                    "schema": {
-                        "oneOf": [
-                            _PREDICTION,
-                            {"type": "array", "items": {"anyOf": [_PREDICTION, _FAILED]}},
-                        ]
-                    }
-                },
-                ARROW: _STREAM,
-            },
-        },
-        **problems.documented(400, 401, 408, 413, 415, 422, 429, 503, 504),
-    },
-}
+
+def _predict(record: Document, answer: Document, listed: Document, *statuses: int) -> Document:
+    """Return what a prediction's route says, by the schemas of a record and of its answers."""
+
+    def content(one: Document, of_list: Document) -> Document:
+        either = {"oneOf": [one, {"type": "array", "items": of_list}]}
+        return {JSON: {"schema": either}, ARROW: _STREAM}
+
+    served_by = {"description": "The runtimes that answered.", "schema": {"type": "string"}}
+    answered = {
+        "description": "A prediction; a list with one answer each; or an Arrow stream.",
+        "headers": {"X-Served-By": served_by},
+        "content": content(answer, listed),
+    }
+    errors = problems.documented(400, 401, 408, 413, 415, 422, 429, 503, 504, *statuses)
+    body = {"required": True, "content": content(record, record)}
+    return {
+        "tags": ["predictions"],
+        "openapi_extra": {"requestBody": body},
+        "responses": {200: answered, **errors},
+    }
+
+
+_DEFAULT: Final = (_RECORD, _PREDICTION, {"anyOf": [_PREDICTION, _FAILED]})
+_ANY: Final[Document] = {"type": "object"}
+PREDICT: Final = _predict(*_DEFAULT)
+PREDICT_PICKLE: Final = _predict(*_DEFAULT, 501)
+#: Of any model: `GET /models/{name}/schema` has the schemas.
+PREDICT_BY_NAME: Final = _predict(_ANY, _ANY, _ANY, 404)
 
 
 def v2_errors(*statuses: int) -> dict[int | str, Document]:
@@ -73,34 +67,6 @@ def v2_errors(*statuses: int) -> dict[int | str, Document]:
     }
 
 
-PREDICT_PICKLE: Final[Document] = {
-    **PREDICT,
-    "responses": {**PREDICT["responses"], **problems.documented(501)},
-}
-_ANY: Final = {"type": "object"}
-PREDICT_BY_NAME: Final[Document] = {
-    "tags": ["predictions"],
-    "openapi_extra": {
-        "requestBody": {
-            "required": True,
-            "content": {
-                JSON: {"schema": {"oneOf": [_ANY, {"type": "array", "items": _ANY}]}},
-                ARROW: _STREAM,
-            },
-        }
-    },
-    "responses": {
-        200: {
-            "description": "As of `/predict/onnx`; `GET /models/{name}/schema` describes both.",
-            "headers": PREDICT["responses"][200]["headers"],
-            "content": {
-                JSON: {"schema": {"oneOf": [_ANY, {"type": "array", "items": _ANY}]}},
-                ARROW: _STREAM,
-            },
-        },
-        **problems.documented(400, 401, 404, 408, 413, 415, 422, 429, 503, 504),
-    },
-}
 INFER: Final[Document] = {
     "tags": [V2_TAG],
     "openapi_extra": {

@@ -5,7 +5,7 @@ A body is a record, a list of records, or an Arrow stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from aimq.http.headers import header
 from ml_service import arrow_streams, columns, records
 from ml_service.context import ServiceContext
 from ml_service.deployment import Deployment
-from ml_service.intervals import HalfWidths, half_widths, read_interval
+from ml_service.intervals import NO_INTERVAL, HalfWidths, half_widths, read_interval
 from ml_service.records import Scored
 from ml_service.runtimes.port import Matrix, Predictions
 from ml_service.version import GroupModel, Version
@@ -91,7 +91,7 @@ class Predict:
 
     async def __call__(self, scope: Scope, receive: Receive) -> Response:
         """Answer a request by what its body is."""
-        interval = read_interval(scope["query_string"])
+        interval = read_interval(scope["query_string"]) if scope["query_string"] else 0
         deployment = self._default
         if self._by_name:
             deployment = self._catalogue.find(scope["path_params"]["name"])
@@ -109,7 +109,7 @@ class Predict:
 
     async def _record(self, deployment: Deployment, value: Any, interval: int) -> Response:  # noqa: ANN401 # any JSON
         version = deployment.choose()
-        halves = half_widths(version, interval)
+        halves = half_widths(version, interval) if interval else NO_INTERVAL
         encoded = version.encoder.encode(value)
         model = version.model(self._format, encoded.group)
         matrix = np.array([encoded.row], dtype=np.float32)
@@ -117,10 +117,12 @@ class Predict:
             values, served_by = model.predict(matrix)
         else:
             values, served_by = await self._awaited(model, matrix)
-        warning = version.observe(matrix, lambda field, _: value.get(field)).get(0, "")
-        answer = records.answer(version, encoded.group, values[0], halves, warning)
-        body = msgspec.json.encode(answer)
-        return self._response(version, Scored(body, {served_by: 1}, bool(warning)), JSON)
+        answer = records.answer(version, encoded.group, values[0], halves)
+        warning = version.observe_one(matrix, value)
+        if warning:
+            answer["warning"] = warning
+            self._metrics.warned(version, 1)
+        return self._response(version, msgspec.json.encode(answer), {served_by: 1}, JSON)
 
     async def _awaited(self, model: GroupModel, matrix: Matrix) -> Predictions:
         if model.batcher is not None:
@@ -138,7 +140,7 @@ class Predict:
                 scored = await self._threads.run(
                     records.score_list, version, self._format, values, halves
                 )
-        return self._response(version, scored, JSON)
+        return self._scored(version, scored, JSON)
 
     async def _stream(
         self, deployment: Deployment, scope: Scope, receive: Receive, interval: int
@@ -151,20 +153,24 @@ class Predict:
             version = deployment.current
             halves = half_widths(version, interval)
             scored = await self._threads.run(self._score_stream, version, body, halves)
-        return self._response(version, scored, ARROW)
+        return self._scored(version, scored, ARROW)
 
     def _score_stream(self, version: Version, body: bytes, halves: HalfWidths) -> Scored:
         frame = arrow_streams.read_stream(body, version, self._max_rows)
         table = columns.predict_table(version, self._format, frame, halves)
         return Scored(arrow_streams.write_stream(version, table), table.served, table.warned)
 
-    def _response(self, version: Version, scored: Scored, kind: str) -> Response:
+    def _scored(self, version: Version, scored: Scored, kind: str) -> Response:
+        self._metrics.warned(version, scored.warned)
+        return self._response(version, scored.body, scored.served, kind)
+
+    def _response(
+        self, version: Version, body: bytes, rows: Mapping[str, int], kind: str
+    ) -> Response:
         """Return an answer, and count its rows by the runtime that predicted them."""
-        self._metrics.predicted(self._format, version.manifest.name, scored.served)
-        if scored.warned:
-            self._metrics.warned(version, scored.warned)
-        served_by = ", ".join(sorted(scored.served)) or "none"
-        return Response(scored.body, headers={"content-type": kind, "x-served-by": served_by})
+        self._metrics.predicted(self._format, version.manifest.name, rows)
+        served_by = ", ".join(sorted(rows)) or "none"
+        return Response(body, headers={"content-type": kind, "x-served-by": served_by})
 
 
 def media_type(scope: Scope) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from aimq.errors import AimqError, FieldError, InternalError, Invalid
 from ml_service.columns import NOT_FINITE
-from ml_service.float_format import shortest
+from ml_service.float_format import shortest_double
 from ml_service.intervals import NO_INTERVAL, HalfWidths
 from ml_service.runtimes.port import Values
 from ml_service.version import GroupModel, Version
@@ -70,9 +70,10 @@ def answer(
 
 
 def _number(value: Any) -> float:  # noqa: ANN401 # a float32
-    if not math.isfinite(value):
+    number = shortest_double(value)
+    if not math.isfinite(number):
         raise InternalError(NOT_FINITE)
-    return float(shortest(value))
+    return number
 
 
 def score(

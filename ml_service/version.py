@@ -128,6 +128,14 @@ class Version:
         reason = self.refused.get(group, "it has no model")
         return f"no model is served for group {group} ({reason}); groups served: {served}"
 
+    def observe_one(self, matrix: Matrix, record: Mapping[str, object]) -> str:
+        """Keep the row of a record for the drift, and return its warning, or empty text."""
+        if self.drift is not None:
+            self.drift.add_one(matrix)
+        if self.warnings is None:
+            return ""
+        return self.warnings.find(matrix, lambda field, _: record.get(field)).get(0, "")
+
     def observe(self, matrix: Matrix, given: Given) -> Mapping[int, str]:
         """Keep rows that were predicted for the drift, and return the warnings: row to text.
 

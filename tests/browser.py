@@ -21,7 +21,7 @@ import httpx
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-PATIENCE: Final = 60.0
+PATIENCE: Final = 120.0
 _NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _OPTIONS: Final = (
     "--headless",

@@ -85,11 +85,11 @@ def run_aimq(environ: Mapping[str, str], *arguments: str) -> subprocess.Complete
     )  # fmt: skip
 
 
-def wait_ready(process: subprocess.Popen[bytes], *urls: str) -> None:
-    """Return once every service answers its readiness probe."""
+def wait_ready(process: subprocess.Popen[bytes], *urls: str, probe: str = "ready") -> None:
+    """Return once every service answers its probe: that of readiness, or of life."""
     deadline = time.monotonic() + PATIENCE
     for url in urls:
-        while not _ready(url):
+        while not _ready(f"{url}/health/{probe}"):
             if process.poll() is not None:
                 raise RuntimeError(f"the services ended with {process.returncode}")
             if time.monotonic() > deadline:
@@ -99,17 +99,23 @@ def wait_ready(process: subprocess.Popen[bytes], *urls: str) -> None:
 
 def _ready(url: str) -> bool:
     with contextlib.suppress(httpx.TransportError):
-        return httpx.get(f"{url}/health/ready", timeout=5.0).is_success
+        return httpx.get(url, timeout=5.0).is_success
     return False
 
 
 @contextlib.contextmanager
-def running(environ: Mapping[str, str]) -> Iterator[System]:
-    """Run `aimq up` for the length of a ``with`` block, ready when it begins."""
+def running(environ: Mapping[str, str], *, models: bool = True) -> Iterator[System]:
+    """Run `aimq up` for the length of a ``with`` block, ready when it begins.
+
+    Without models only the interface can be, but for what it calls.
+    """
     process = subprocess.Popen([sys.executable, "-m", "aimq", "up"], env=dict(environ), cwd=ROOT)
     system = System(environ, process)
     try:
-        wait_ready(process, system.ml_url, system.metrics_url, system.url)
+        if models:
+            wait_ready(process, system.ml_url, system.metrics_url, system.url)
+        else:
+            wait_ready(process, system.url, probe="live")
         yield system
     finally:
         if process.poll() is None:

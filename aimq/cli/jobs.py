@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,7 +22,7 @@ def jobs(
     with Client(load_settings()) as client:
         found = client.json("GET", "/jobs", params=query)
     table = Table(box=None, pad_edge=False)
-    for heading in ("JOB", "STATUS", "DONE", "ROWS", "FILE", "CREATED", "ERROR"):
+    for heading in ("JOB", "STATUS", "DONE", "ROWS", "MODEL", "FILE", "CREATED", "ERROR"):
         table.add_column(heading, overflow="fold")
     for job in found:
         table.add_row(
@@ -30,8 +30,15 @@ def jobs(
             job["status"],
             str(job["rows_done"]),
             str(job["rows_total"] if job["rows_total"] is not None else "-"),
-            job["filename"] or job["kind"],
+            job["model"],
+            _what(job),
             job["created_at"][:19].replace("T", " "),
             job["error"] or "",
         )
     Console().print(table if found else "No jobs.")
+
+
+def _what(job: dict[str, Any]) -> str:
+    """Return what a job is about: its file; of a training that it is one."""
+    name: str = job["filename"] or job["kind"]
+    return f"{name} (training)" if job["kind"] == "training" else name

@@ -86,6 +86,7 @@ class Feature:
         by_group: group to the categories it knows, where not every group knows all of them.
         blank: the value may be missing.
         fill: what the matrix holds for a missing number or date; None for codes.
+        example: a usual number or date, for forms and examples; None: `fill`, or one in the range.
         other: a category that is not listed is taken too; all of them have the code `OTHER`.
     """
 
@@ -99,6 +100,7 @@ class Feature:
     by_group: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     blank: bool = False
     fill: float | dt.date | None = None
+    example: float | dt.date | None = None
     other: bool = False
 
     @property

@@ -51,13 +51,16 @@ def example(schema: Schema) -> dict[str, Any]:
 
 
 def _typical(feature: Feature, group: str) -> object:
-    """Return a value that is valid; of numbers one in the lower part of the range."""
+    """Return a value that is valid; of numbers without an example one low in the range."""
+    usual = feature.fill if feature.example is None else feature.example
     if feature.type is FeatureType.CATEGORY:
         return feature.categories_of(group)[0]
     if feature.type is FeatureType.BOOLEAN:
         return True
     if feature.type is FeatureType.DATE:
-        return "2024-05-31" if feature.fill is None else str(feature.fill)
+        return "2024-05-31" if usual is None else str(usual)
+    if isinstance(usual, float | int):
+        return int(usual) if float(usual).is_integer() else usual
     low, high = max(feature.minimum, -1e6), min(feature.maximum, 1e6)
     number = low + (high - low) / 4
     return int(number) if low <= int(number) <= high else number

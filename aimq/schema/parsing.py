@@ -15,7 +15,7 @@ ROOT_KEYS: Final = ("name", "title", "warn", "group", "target", "features")
 TARGET_KEYS: Final = ("name", "task", "prediction", "unit", "minimum", "maximum", "classes")
 FEATURE_KEYS: Final = (
     "name", "type", "description", "unit", "minimum", "maximum", "categories", "blank", "fill",
-    "other",
+    "example", "other",
 )  # fmt: skip
 #: Fields of an answer and columns of a result that have these names already.
 _RESERVED: Final = frozenset({"model_version", "error", "warning", "probability"})
@@ -123,6 +123,7 @@ def _feature(table: TomlTable, groups: Sequence[str]) -> Feature:
         by_group=by_group,
         blank=blank,
         fill=_fill(table, kind, minimum, maximum) if blank else None,
+        example=_usual(table, "example", kind, minimum, maximum) if table.has("example") else None,
         other=table.flag("other"),
     )
 
@@ -135,9 +136,10 @@ def _type(table: TomlTable) -> FeatureType:
     kind = FeatureType(name)
     numeric = kind in {FeatureType.NUMBER, FeatureType.INTEGER}
     category = kind is FeatureType.CATEGORY
+    usual = numeric or kind is FeatureType.DATE
     taken = {
         "minimum": numeric, "maximum": numeric, "categories": category, "other": category,
-        "fill": (numeric or kind is FeatureType.DATE) and table.flag("blank"),
+        "fill": usual and table.flag("blank"), "example": usual,
     }  # fmt: skip
     for key, fits in taken.items():
         if table.has(key) and not fits:
@@ -167,17 +169,24 @@ def _fill(
     """Return what stands for a missing value."""
     if kind in {FeatureType.CATEGORY, FeatureType.BOOLEAN}:
         return None
-    given = table.get("fill")
-    if given is None:
+    if table.get("fill") is None:
         raise table.refused("blank = true needs fill = …, such as the middle value of the column")
+    return _usual(table, "fill", kind, minimum, maximum)
+
+
+def _usual(
+    table: TomlTable, key: str, kind: FeatureType, minimum: float, maximum: float
+) -> float | dt.date:
+    """Return a number or a date that the feature can have."""
+    given = table.get(key)
     if kind is FeatureType.DATE:
         day = read_date(given)
         if day is None:
-            raise table.refused(f"fill must be a date such as 2024-05-31, not {str(given)[:60]!r}")
+            raise table.refused(f"{key} must be a date such as 2024-05-31, not {str(given)[:60]!r}")
         return day
-    fill = table.number("fill", 0)
-    if not minimum <= fill <= maximum:
-        raise table.refused("fill must lie between the minimum and the maximum")
-    if kind is FeatureType.INTEGER and not fill.is_integer():
-        raise table.refused(f"fill must be a whole number, not {fill:g}")
-    return fill
+    number = table.number(key, 0)
+    if not minimum <= number <= maximum:
+        raise table.refused(f"{key} must lie between the minimum and the maximum")
+    if kind is FeatureType.INTEGER and not number.is_integer():
+        raise table.refused(f"{key} must be a whole number, not {number:g}")
+    return number

@@ -112,7 +112,11 @@ def ml():
 @pytest.fixture
 def site(ml, tmp_path, monkeypatch):
     [port] = free_ports(1)
+    published = tmp_path / "models" / "used_cars" / "20260101T000000Z" / "manifest.json"
+    published.parent.mkdir(parents=True)
+    published.touch()
     given = {
+        "AIMQ_MODELS_DIR": str(tmp_path / "models"),
         "AIMQ_DATA_DIR": str(tmp_path / "data"),
         "AIMQ_ML_URL": ml.url,
         "AIMQ_METRICS_PORT": str(port),

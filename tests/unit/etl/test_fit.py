@@ -5,28 +5,14 @@ import pickle
 import numpy as np
 import onnx
 import pytest
+from fit_plans import plan
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine, make_friedman1
 
-from aimq.errors import Invalid
-from aimq.schema.model import Task
+from aimq.errors import Invalid, ModelRefused
 from etl.candidates import BOOSTING, FOREST, LINEAR, TRIVIAL, predict
 from etl.evaluate import score_classes
-from etl.export import check_parity, predict_onnx
-from etl.fit import Fitted, Plan, fit
-
-
-def plan(columns: int, classes: tuple[str, ...] = (), **changed) -> Plan:
-    settings = {
-        "task": Task.CLASSIFICATION if classes else Task.REGRESSION,
-        "classes": classes,
-        "coded": (False,) * columns,
-        "seed": 7,
-        "held_out": 0.2,
-        "jobs": 1,
-        "trees": 20,
-        "leaf": 5,
-    }
-    return Plan(**{**settings, **changed})
+from etl.export import check_parity, export, predict_onnx
+from etl.fit import Fitted, fit
 
 
 def fitted(matrix, target, classes=(), **changed) -> Fitted:
@@ -49,8 +35,8 @@ def check_files(result: Fitted, matrix, outputs: int) -> None:
     assert shape == [0, outputs]
     assert answer.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     rows = matrix[result.unseen].astype(np.float32)
-    assert result.parity < 1e-4
-    assert check_parity(result.onnx, result.pickled, rows) <= result.parity
+    assert result.parity < 1e-5
+    assert check_parity(result.onnx, result.pickled, rows) < 1e-5
     np.testing.assert_array_equal(predict_onnx(result.onnx, rows), result.predicted)
     np.testing.assert_allclose(
         predict(result.model, rows), predict(pickle.loads(result.pickled), rows)
@@ -92,7 +78,7 @@ def test_wine_is_one_of_three_classes():
 
 def test_boosted_trees_win_where_a_line_does_not_fit_and_their_intervals_hold():
     matrix, target = make_friedman1(4_000, noise=1, random_state=0)
-    result = fitted(matrix, target)
+    result = fitted(matrix, target, trees=3)
     assert result.chosen == BOOSTING
     check_files(result, matrix, 1)
     assert len(result.intervals) == 99
@@ -100,7 +86,7 @@ def test_boosted_trees_win_where_a_line_does_not_fit_and_their_intervals_hold():
     assert result.coverage[90] == pytest.approx(0.9, abs=0.02)
 
 
-def test_a_target_of_noise_is_predicted_by_its_median():
+def test_a_target_of_noise_is_predicted_by_its_median(two_folds):
     random = np.random.default_rng(0)
     matrix, target = random.standard_normal((300, 4)), random.standard_normal(300)
     result = fitted(matrix, target)
@@ -122,3 +108,76 @@ def test_a_class_of_two_rows_is_refused_with_its_name_and_the_groups():
     target = np.array([0.0] * 40 + [1.0] * 2)
     with pytest.raises(Invalid, match=r"Group north: .*'yes' has 2"):
         fitted(np.zeros((42, 1)), target, ("no", "yes"), group="north")
+
+
+@pytest.fixture
+def two_folds(monkeypatch):
+    """Fewer folds, where the figures do not matter."""
+    monkeypatch.setattr("etl.compare.FOLDS", 2)
+
+
+def test_the_same_rows_and_plan_give_the_same_bytes(two_folds):
+    matrix, target = load_wine(return_X_y=True)
+    classes = ("first", "second", "third")
+    one, two = (fitted(matrix, target, classes, trees=5, jobs=jobs) for jobs in (1, 2))
+    assert one.onnx == two.onnx
+    assert one.pickled == two.pickled
+    np.testing.assert_array_equal(one.unseen, two.unseen)
+
+
+def test_classes_are_held_out_by_their_shares():
+    target = np.repeat([0.0, 1.0], [90, 10])
+    matrix = np.random.default_rng(0).standard_normal((100, 2))
+    result = fitted(matrix, target, ("common", "rare"), compare=False)
+    assert np.bincount(target[result.unseen].astype(int)).tolist() == [18, 2]
+    assert sorted([*result.seen, *result.unseen]) == list(range(100))
+
+
+def test_a_candidate_that_answers_otherwise_in_onnx_is_not_published(monkeypatch, two_folds):
+    def refuse(model, matrix, name):
+        if name != "forest":
+            raise ModelRefused("They differ.")
+        return export(model, matrix, name)
+
+    monkeypatch.setattr("etl.fit.export", refuse)
+    matrix, target = load_diabetes(return_X_y=True)
+    result = fitted(matrix, target, trees=5)
+    assert result.chosen == FOREST
+    assert result.compared[LINEAR].why_not == "They differ."
+    assert result.compared[FOREST].why_not == ""
+
+
+def test_a_better_score_that_was_passed_over_says_why(two_folds):
+    random = np.random.default_rng(2)
+    matrix = random.standard_normal((200, 2))
+    target = matrix[:, 0] + 0.3 * matrix[:, 0] ** 2 + 0.5 * random.standard_normal(200)
+    result = fitted(matrix, target, trees=40)
+    for figures in result.compared.values():
+        better = figures.score < result.compared[result.chosen].score
+        assert bool(figures.why_not) == better
+
+
+def test_no_candidate_that_can_be_published_is_said(monkeypatch, two_folds):
+    def refuse(model, matrix, name):
+        raise ModelRefused("They differ.")
+
+    monkeypatch.setattr("etl.fit.export", refuse)
+    matrix, target = load_diabetes(return_X_y=True)
+    with pytest.raises(ModelRefused, match="Group north: No model answers"):
+        fitted(matrix, target, trees=2, group="north")
+
+
+def test_progress_goes_from_nothing_to_all(two_folds):
+    told = []
+    matrix, target = load_diabetes(return_X_y=True)
+    fit(
+        matrix.astype(np.float32),
+        target,
+        plan(10, trees=2),
+        lambda name, share: told.append((name, share)),
+    )
+    shares = [share for _, share in told]
+    assert shares == sorted(shares)
+    assert shares[0] == 0
+    assert shares[-1] == 1
+    assert {name for name, _ in told} == {TRIVIAL, LINEAR, BOOSTING, FOREST}

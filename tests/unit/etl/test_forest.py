@@ -12,7 +12,7 @@ from sklearn.ensemble import RandomForestRegressor
 
 from aimq.errors import ModelRefused
 from aimq.published import current_version
-from etl.evaluate import Scores, baseline, score
+from etl.evaluate import Scores, baseline, baseline_classes, log_losses, score, score_classes
 from etl.export import check_parity, to_onnx, to_pickle
 from etl.train import split, train
 
@@ -113,3 +113,28 @@ def test_the_baseline_predicts_the_median_of_the_training_rows():
 
 def test_a_truth_that_does_not_vary_has_no_variance_to_explain():
     assert score(np.zeros(3), np.ones(3)) == Scores(r2=0.0, mae=1.0, mape=0.0)
+
+
+def test_scores_of_classes_are_those_of_the_textbook():
+    truth = np.array([0.0, 0.0, 1.0, 1.0])
+    sure = np.array([0.1, 0.4, 0.35, 0.8])
+    scores = score_classes(truth, np.column_stack([1 - sure, sure]))
+    assert scores.accuracy == 0.75
+    assert scores.roc_auc == 0.75
+    assert scores.log_loss == pytest.approx(-np.log([0.9, 0.6, 0.35, 0.8]).mean())
+
+
+def test_a_sure_and_wrong_answer_costs_a_finite_loss():
+    assert log_losses(np.array([1.0]), np.array([[1.0, 0.0]]))[0] == pytest.approx(15.94, abs=0.01)
+
+
+def test_roc_auc_needs_two_classes_and_rows_of_both():
+    assert score_classes(np.zeros(2), np.full((2, 2), 0.5)).roc_auc is None
+    assert score_classes(np.arange(3.0), np.eye(3)).roc_auc is None
+
+
+def test_the_baseline_of_classes_predicts_the_shares_of_the_training_rows():
+    scores = baseline_classes(np.array([0.0, 0.0, 0.0, 1.0]), np.array([0.0, 1.0]), 2)
+    assert scores.accuracy == 0.5
+    assert scores.log_loss == pytest.approx(-(np.log(0.75) + np.log(0.25)) / 2)
+    assert scores.roc_auc == 0.5

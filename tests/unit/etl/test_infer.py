@@ -103,6 +103,13 @@ def test_blanks_may_come_again_and_the_median_stands_for_them():
     assert (truth.blank, truth.fill) == (True, None)
 
 
+def test_the_example_is_a_usual_record():
+    number, _ = feature_of(cycle("1.5", "2.5", "9.5"))
+    day, _ = feature_of(cycle("2024-01-01", "2024-01-03", "2024-01-09"))
+    assert (number.example, number.fill) == (2.5, None)
+    assert str(day.example) == "2024-01-03"
+
+
 def test_rare_categories_are_left_to_other():
     feature, _ = feature_of([*cycle("b", "A")[:-4], "c", "c", "d", "e"])
     assert (feature.categories, feature.other, feature.blank) == (("A", "b"), True, False)

@@ -186,6 +186,12 @@ def test_json_schema_allows_null_where_a_value_may_be_missing():
     assert ENCODER.encode(example(SCHEMA)).group == "all"
 
 
+def test_the_example_has_the_usual_values_where_the_schema_says_them():
+    usual = {"name": "rooms", "type": "integer", "example": 4}
+    source = SOURCE | {"features": [SOURCE["features"][0], usual, SOURCE["features"][4]]}
+    assert example(parse_schema(source)) == {"area": 93.5, "rooms": 4, "built": "2001-02-03"}
+
+
 def test_the_answer_of_a_classification_is_a_class_and_its_probability():
     described = answer_schema(SCHEMA)
     assert described["required"] == ["prediction", "probability", "model_version"]

@@ -63,6 +63,7 @@ NONSENSE = [
     (["features", 0, "fill"], 99, "'area': fill must lie between the minimum and the maximum"),
     (["features", 0, "fill"], float("nan"), "'area': fill must be a finite number, not nan"),
     (["features", 0, "blank"], False, "'area': fill does not go with"),
+    (["features", 0, "example"], 99, "'area': example must lie between the minimum and the maxi"),
     (["features", 0, "other"], True, "'area': other does not go with type = \"number\""),
     (["features", 1, "categories"], GONE, "[[features]] 'color': categories is missing"),
     (["features", 1, "categories"], {"north": ["a"]}, "must name each group once: north, south"),
