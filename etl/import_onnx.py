@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from aimq.errors import Invalid, NotFound, TooLarge
 from aimq.published import Manifest
-from aimq.schema import RecordEncoder, Schema, Task, load_schema
+from aimq.schema import RecordEncoder, Schema, Task
 from aimq.schema.jsonschema import example
 from aimq.schema.model import parse_schema
 from aimq.settings import Settings
 from etl import onnx_graph
+from etl.described_table import given_schema
 from etl.publish import check_names, stage
 
 if TYPE_CHECKING:
@@ -52,10 +53,9 @@ def run(
 
     Raises:
         ClientError: a file is missing, too large, or not such a model; says what to export.
-        ModelRefused: the schema is wrong.
         FilesUnavailable: the models' folder cannot be written.
     """
-    described = load_schema(schema)
+    described = given_schema(schema)
     if name:
         described = parse_schema({**described.source, "name": name})
     check_names(described)
