@@ -81,7 +81,7 @@ class TrainingHandler:
                 table = stack.enter_context(self._files.local_copy(upload_key(work.job.job_id)))
             except NotFound as exc:
                 raise WorkbookError("The uploaded table is gone. Upload it again.") from exc
-            (folder / f"table{asked.ending}").symlink_to(table.absolute())
+            (folder / _local_name(work.job, asked)).symlink_to(table.absolute())
             command = [*self._command, *_arguments(work.job, asked)]
             finished = run(command, folder, self._environment(folder), self._limits, work.check)
         return Ack(result=msgspec.json.encode(_result(finished, replaced)))
@@ -137,12 +137,17 @@ def _replaced(models: Path, name: str, target: str) -> str:
     return version
 
 
+def _local_name(job: Job, asked: Training) -> str:
+    """Return what the process calls the table: no name of the client's, and one it knows."""
+    return f"{job.model}{asked.ending}"
+
+
 def _arguments(job: Job, asked: Training) -> list[str]:
     """Return the arguments of ``aimq train``; none of the client's can be taken for an option."""
     chosen = {"--target": asked.target, "--name": job.model}
     chosen |= {"--group": asked.group, "--task": asked.task}
     options = [f"{option}={value}" for option, value in chosen.items() if value]
-    return [f"table{asked.ending}", *options, "--json", "--parent", str(os.getpid())]
+    return [_local_name(job, asked), *options, "--json", "--parent", str(os.getpid())]
 
 
 def _result(finished: Finished, replaced: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ are wrong, but many are useful" (2019).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -21,6 +21,8 @@ _REPEATS: Final = 5
 _PREDICTED: Final = 30_000
 _FEWEST: Final = 100
 _MOST: Final = 2_000
+#: Cells of the matrix that are predicted at once, 80 MB.
+_CELLS: Final = 20_000_000
 
 Matrix = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -49,19 +51,33 @@ def permutation_importance(
     random = np.random.default_rng(seed)
     size = _PREDICTED // (_REPEATS * len(schema.features))
     places = random.permutation(len(matrix))[: min(max(size, _FEWEST), _MOST)]
-    asked, start = [matrix[places]], 0
+    rows = matrix[places]
+    usual = errors(rows, places).mean()
+    spans = list(_spans(schema))
+    at_once = max(1, _CELLS // (_REPEATS * rows.size))
+    found = []
+    for start in range(0, len(spans), at_once):
+        chosen = spans[start : start + at_once]
+        shuffled = [_shuffled(rows, span, random) for span in chosen for _ in range(_REPEATS)]
+        losses = errors(np.concatenate(shuffled), np.tile(places, len(shuffled)))
+        found += list(losses.reshape(len(chosen), _REPEATS, -1).mean(axis=2) - usual)
+    named = [
+        Importance(feature.name, float(added.mean()), float(added.std()))
+        for feature, added in zip(schema.features, found, strict=True)
+    ]
+    return sorted(named, key=lambda each: -each.mean)
+
+
+def _spans(schema: Schema) -> Iterator[slice]:
+    """Yield each feature's columns of the matrix."""
+    start = 0
     for feature in schema.features:
         stop = start + len(feature.matrix_columns)
-        for _ in range(_REPEATS):
-            rows = matrix[places]
-            rows[:, start:stop] = rows[random.permutation(len(rows)), start:stop]
-            asked.append(rows)
+        yield slice(start, stop)
         start = stop
-    means = errors(np.concatenate(asked), np.tile(places, len(asked))).reshape(len(asked), -1)
-    usual, *shuffled = means.mean(axis=1)
-    added = (np.array(shuffled) - usual).reshape(len(schema.features), _REPEATS)
-    found = [
-        Importance(feature.name, float(each.mean()), float(each.std()))
-        for feature, each in zip(schema.features, added, strict=True)
-    ]
-    return sorted(found, key=lambda each: -each.mean)
+
+
+def _shuffled(rows: Matrix, span: slice, random: np.random.Generator) -> Matrix:
+    changed = rows.copy()
+    changed[:, span] = rows[random.permutation(len(rows)), span]
+    return changed

@@ -18,7 +18,6 @@ _PASSED_ON: Final = frozenset(
         b"content-type",
         b"referrer-policy",
         b"retry-after",
-        b"x-content-type-options",
         b"x-served-by",
         b"ratelimit",
         b"ratelimit-limit",

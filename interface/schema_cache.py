@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
@@ -18,7 +18,14 @@ from aimq.schema.model import parse_schema
 from aimq.schema.records import RecordEncoder
 from interface.metrics import Metrics
 
-_MALFORMED: Final = (msgspec.MsgspecError, KeyError, TypeError, ValueError, ModelRefused)
+_MALFORMED: Final = (
+    msgspec.MsgspecError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ModelRefused,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +33,12 @@ class KnownModel:
     """A model of the ML service.
 
     Attributes:
-        schema: of the version that `served` names.
+        version: the schema's; another than that of `served` while a new one comes into service.
         encoder: checks records against the schema.
     """
 
     served: ServedModel
+    version: str
     schema: Schema
     encoder: RecordEncoder
 
@@ -113,18 +121,19 @@ class SchemaCache:
         self._known = {name: model for name, model in self._known.items() if name in names}
         for model in sorted(models, key=lambda model: not model.default):
             known = self._known.get(model.name)
-            if model.version is None or (known and known.served == model):
+            if model.version is None:
                 continue
-            if known and known.served.version == model.version:
-                self._known[model.name] = KnownModel(model, known.schema, known.encoder)
+            if known and known.version == model.version:
+                self._known[model.name] = replace(known, served=model)
             else:
-                self._known[model.name] = await self._fetch(model)
+                self._known[model.name] = await self._fetch(model, model.version)
 
-    async def _fetch(self, model: ServedModel) -> KnownModel:
+    async def _fetch(self, model: ServedModel, version: str) -> KnownModel:
         path = f"/models/{quote(model.name, safe='')}/schema"
         body = await self._ask(path)
         try:
-            schema = parse_schema(msgspec.json.decode(body)["schema"])
+            content = msgspec.json.decode(body)
+            schema, version = parse_schema(content["schema"]), content.get("version", version)
         except _MALFORMED as exc:
             raise MlUnavailable(f"GET {path} of the ML service cannot be understood.") from exc
-        return KnownModel(model, schema, RecordEncoder(schema))
+        return KnownModel(model, version, schema, RecordEncoder(schema))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from typing import BinaryIO, Final
@@ -181,10 +182,11 @@ def _header(context: Context, file: BinaryIO, ending: str) -> list[str] | None:
 def _csv_header(file: BinaryIO) -> list[str] | None:
     """Return the first row of a CSV file; None where the training has to say what is wrong."""
     file.seek(0)
-    text = file.read(_SAMPLE).decode("utf-8-sig", errors="replace")
-    separator = max(",;\t|", key=text.partition("\n")[0].count)
-    try:
-        row = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
-    except csv.Error:
+    try:  # the sample may end within a character
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(file.read(_SAMPLE))
+        separator = max(",;\t|", key=text.partition("\n")[0].count)
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        row: list[str] = next(filter(None, rows), [])
+    except (UnicodeDecodeError, csv.Error):
         return None
     return [cell.strip() for cell in row] if "\0" not in text else None

@@ -11,6 +11,7 @@ from typing import Final
 
 from aimq.errors import NotFound
 from aimq.freeze_gc import freeze_gc
+from aimq.http.threads import ThreadPool
 from ml_service.deployment import Deployment, NotServing
 from ml_service.eviction import Resident, evicted
 from ml_service.malloc_trim import malloc_trim
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at the models folder.
 WATCH_SECONDS: Final = 1.0
+#: Versions that are loaded side by side, on threads that nothing else waits for.
+LOADERS: Final = 4
 
 
 class Catalogue:
@@ -45,6 +48,7 @@ class Catalogue:
         self._dir = models_dir
         self._runtimes = runtimes
         self._memory = memory
+        self._threads = ThreadPool(LOADERS, "load")
         self._has_looked = False
         self._has_frozen = False
         self._has_changed = False
@@ -117,7 +121,7 @@ class Catalogue:
             self._start_one()
 
     def _folder(self, name: str) -> ModelFolder:
-        return ModelFolder(self._dir, name, self._runtimes)
+        return ModelFolder(self._dir, name, self._runtimes, self._threads)
 
     def _start_one(self) -> None:
         """Load another model where the default cannot be served, so that the service is ready."""
@@ -160,5 +164,6 @@ class Catalogue:
             await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
+        self._threads.close()
         for runtime in self._runtimes.values():
             runtime.close()

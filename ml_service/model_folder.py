@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from aimq import published
 from aimq.errors import AimqError, InternalError, ModelRefused, NotFound
+from aimq.http.threads import ThreadPool
 from ml_service import canary
 from ml_service.canary import Canary
 from ml_service.loading import load_version
@@ -57,19 +58,23 @@ class ModelFolder:
         models_dir: folder of the published models.
         name: of the model, checked against what is published.
         runtimes: format to the runtime that executes it.
+        threads: where versions are loaded.
 
     Attributes:
         refused: versions that were refused, and why.
         error: why the last loading failed; None if it did not.
     """
 
-    def __init__(self, models_dir: Path, name: str, runtimes: dict[str, ModelRuntime]) -> None:
+    def __init__(
+        self, models_dir: Path, name: str, runtimes: dict[str, ModelRuntime], threads: ThreadPool
+    ) -> None:
         self.name = name
         self.refused: dict[str, str] = {}
         self.error: str | None = None
         self._dir = models_dir
         self._home = models_dir / name
         self._runtimes = runtimes
+        self._threads = threads
 
     def published(self) -> list[str]:
         """Return the published versions, oldest first."""
@@ -102,7 +107,7 @@ class ModelFolder:
     async def load(self, version: str, *, whole: bool) -> Version:
         """Load a published version; see `load_version`. A refusal is noted."""
         try:
-            loaded = await asyncio.to_thread(
+            loaded = await self._threads.run(
                 load_version, self._dir, self.name, version, self._runtimes, whole=whole
             )
         except Exception as exc:

@@ -91,10 +91,17 @@ def _add_descriptions(router: APIRouter, catalogue: Catalogue, limited: Decorato
     @router.get("/models/{name}/schema", **_LOOK)
     @limited
     async def schema(request: Request, name: str) -> Response:  # noqa: ARG001 # as above
-        """Return a model's schema, and the JSON Schemas of a record and of its answer."""
-        found = (await catalogue.find(name).overview()).schema
-        record, answer = record_schema(found), answer_schema(found)
-        return _json({"schema": found.source, "record": record, "answer": answer})
+        """Return a model's schema, its version, the JSON Schemas of a record and of its answer."""
+        overview = await catalogue.find(name).overview()
+        found = overview.schema
+        return _json(
+            {
+                "version": overview.manifest.version,
+                "schema": found.source,
+                "record": record_schema(found),
+                "answer": answer_schema(found),
+            }
+        )
 
     @router.get("/models/{name}/report", **_LOOK)
     @limited

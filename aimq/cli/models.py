@@ -23,6 +23,8 @@ _METRICS: Final = ("mae", "accuracy")
 _LISTED: Final = 5
 #: Columns of a table that nobody looks at in a terminal.
 _WIDTH: Final = 160
+#: Scores from here on are shown as whole numbers.
+_WHOLE: Final = 1_000
 _DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
 
 Name = Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]
@@ -112,11 +114,16 @@ def _scores(model: Mapping[str, Any]) -> Iterator[str]:
         metric = next((metric for metric in _METRICS if metric in scores), None)
         if metric is None:
             continue
-        beside = f" ({trivial[metric]:,.4g})" if metric in trivial else ""
+        beside = f" ({_figure(trivial[metric])})" if metric in trivial else ""
         label = f"{group}: " if model["group"] else ""
-        yield f"{label}{metric} {scores[metric]:,.4g}{beside}"
+        yield f"{label}{metric} {_figure(scores[metric])}{beside}"
     if len(groups) > _LISTED:
         yield f"and {len(groups) - _LISTED} more groups"
+
+
+def _figure(score: float) -> str:
+    """Return a score with four digits or more, and none behind the point from 1,000 on."""
+    return f"{score:,.0f}" if abs(score) >= _WHOLE else f"{score:.4g}"
 
 
 def age(version: str, now: datetime) -> str:

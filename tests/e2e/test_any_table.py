@@ -21,6 +21,9 @@ from tests.servers.redis import RedisServer
 from tests.system import ROOT, environment, running
 from tests.tables import write_tables
 
+#: Four trainings take their time on a loaded machine.
+pytestmark = pytest.mark.timeout(400)
+
 ROWS = 60
 NAMES = ("diabetes", "tumours", "wines", "rentals")
 
@@ -37,7 +40,7 @@ def models(tables, tmp_path_factory):
     environ = {**os.environ, "AIMQ_MODELS_DIR": str(folder / "models"), "PYTHONPATH": str(ROOT)}
     for table in tables.values():
         done = subprocess.run(
-            [sys.executable, "-m", "aimq", "train", *table.arguments(), "--json"],
+            [sys.executable, "-m", "aimq", "train", *table.arguments(), "--trees", "20", "--json"],
             env=environ, cwd=folder, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -97,7 +100,7 @@ def test_a_sheet_finds_its_model_and_comes_back_as_scikit_learn_would_have_it(
     done = system.aimq("upload", str(source), "-o", str(target))
     assert done.returncode == 0, done.stderr
     assert name in done.stdout
-    scored = pd.read_excel(target)
+    scored = pd.read_excel(target, engine="openpyxl")
     schema, expected = by_scikit_learn(models, name, sheet)
     assert list(scored.columns)[: len(sheet.columns)] == list(sheet.columns)
     assert list(scored.columns)[-1] == "error"
@@ -134,7 +137,7 @@ def test_intervals_hold_the_prediction_in_sheets_and_records(system, tables, tmp
     sheet.to_excel(source, index=False)
     done = system.aimq("upload", str(source), "-o", str(target), "--interval", "90")
     assert done.returncode == 0, done.stderr
-    scored = pd.read_excel(target)
+    scored = pd.read_excel(target, engine="openpyxl")
     low, high = scored["predicted_price_low"], scored["predicted_price_high"]
     assert (low < scored["predicted_price"]).all()
     assert (scored["predicted_price"] < high).all()

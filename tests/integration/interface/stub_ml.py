@@ -57,7 +57,8 @@ class StubMl:
     """Listens on a free loopback port. `status`, `headers` and `body` answer ``/predict``.
 
     `sources` has the schemas of the models by name, the default's first, and `version` is that of
-    all of them. Every other path is answered as ``/predict`` is.
+    all of them; the schemas are those of `schemas_of`, if it is set. Every other path is
+    answered as ``/predict`` is.
     """
 
     def __init__(self) -> None:
@@ -66,6 +67,7 @@ class StubMl:
         self.body = json.dumps(PREDICTION).encode()
         self.sources = {"used_cars": SOURCE}
         self.version = "20260101T000000Z"
+        self.schemas_of = ""
         self.asked: list[tuple[str, bytes, bytes]] = []
         self._loop = asyncio.new_event_loop()
         started = threading.Event()
@@ -118,7 +120,8 @@ class StubMl:
             body = json.dumps(self._models()).encode()
         elif len(parts) == 4 and parts[3] == "schema" and parts[2] in self.sources:
             status, headers = 200, {}
-            answer = {"schema": self.sources[parts[2]]}
+            version = self.schemas_of or self.version
+            answer = {"schema": self.sources[parts[2]], "version": version}
             with contextlib.suppress(ModelRefused):  # one that is damaged on purpose
                 answer["record"] = record_schema(parse_schema(answer["schema"]))
             body = json.dumps(answer).encode()

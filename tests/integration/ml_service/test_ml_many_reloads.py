@@ -115,3 +115,18 @@ async def test_requests_for_other_models_do_not_wait_for_a_loading(serve, models
         assert not any(task.done() for task in waiting)
         go_on.set()
         assert await asyncio.gather(*waiting) == [{(OLD, 20.0)}] * 5
+
+
+async def test_models_that_push_each_other_out_answer_all_the_same(serve, models):
+    settings = Settings(
+        models_dir=models, model_name="red", models_memory_mb=1, rate_limit="1000000/second"
+    )
+
+    async def client(service, name: str, version: str) -> None:
+        for count in range(10):
+            answer = await ask(service, name, many=bool(count % 2))
+            assert answer == {(version, VALUES[name, version])}
+
+    async with serve(settings) as service:
+        pairs = (("red", OLD), ("green", OLD), ("blue", NEW))
+        await asyncio.gather(*(client(service, *pair) for pair in pairs for _ in range(3)))

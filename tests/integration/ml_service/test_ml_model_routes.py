@@ -158,6 +158,16 @@ async def test_a_model_that_cannot_be_loaded_says_why_and_the_others_answer(serv
     assert answer.json()["predicted_price"] == 10.0
 
 
+async def test_a_default_that_cannot_be_loaded_leaves_the_others_ready(serve, settings, models):
+    (models / "red" / OLD / "all.onnx").write_bytes(b"damaged")
+    async with serve(settings) as service:
+        answer = await service.post("/predict/onnx", json=RECORD)
+        assert (answer.status_code, "all.onnx" in answer.json()["detail"]) == (503, True)
+        told = await entry(service, "red")
+        assert (told["default"], told["loaded"], told["version"]) == (True, False, None)
+        assert await versions_of_single_records(service, 1) == {NEW: 1}
+
+
 async def test_a_model_whose_schema_is_damaged_is_listed_with_the_reason(service, models):
     (models / "blue" / NEW / "schema.toml").write_text("nonsense")
     told = await entry(service)

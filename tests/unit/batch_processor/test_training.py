@@ -77,7 +77,7 @@ def test_what_was_published_is_the_result(settings, tmp_path, work):
     seen = result["groups"]["all"]
     assert seen["table"] == "area,price\n1,2\n"
     assert seen["arguments"] == [
-        "table.csv", "--target=price", "--name=houses", "--group=-region", "--json",
+        "houses.csv", "--target=price", "--name=houses", "--group=-region", "--json",
         "--parent", str(os.getpid()),
     ]  # fmt: skip
     environment = seen["environment"]

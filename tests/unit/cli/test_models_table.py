@@ -57,6 +57,14 @@ def test_a_model_is_a_row_with_its_score_beside_the_trivial_models(monkeypatch):
     assert "all:" not in output
 
 
+@pytest.mark.parametrize(
+    ("score", "text"),
+    [(0.38891, "mae 0.3889 "), (999.94, "mae 999.9 "), (13190.4, "mae 13,190 "), (0.0, "mae 0 ")],
+)
+def test_a_score_has_four_digits_or_more(monkeypatch, score, text):
+    assert text in shown(monkeypatch, ENTRY | {"scores": {"all": {"mae": score}}})
+
+
 def test_each_group_has_its_score_and_many_are_counted(monkeypatch):
     groups = {f"g{n}": {"accuracy": 0.5, "log_loss": 1.0} for n in range(9)}
     entry = ENTRY | {"group": "region", "scores": groups, "baselines": {}, "canary": None}

@@ -74,7 +74,7 @@ def test_the_price_follows_the_documented_formula():
     assert price(pd.DataFrame([car])) == pytest.approx([expected])
 
 
-@settings(max_examples=10)  # a loaded machine is slow
+@settings(max_examples=10)
 @given(st.integers(0, 2**32), st.integers(1, 400))
 def test_every_row_is_kept_or_dropped_for_one_reason(seed: int, rows: int):
     cleaned = clean(CARS, generate(CARS, rows, seed))

@@ -297,3 +297,20 @@ def test_columns_of_one_feature_are_shuffled_together():
     assert found[0].feature == "sold"
     assert found[0].mean > 0.5
     assert [each.mean for each in found[1:]] == [0, 0, 0]
+
+
+def test_a_wide_table_is_shuffled_in_parts(monkeypatch):
+    """However many columns, what is predicted at once fits the memory."""
+    schema = schema_of({"name": "price"})
+    matrix = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
+    sizes = []
+
+    def errors(rows, places):
+        sizes.append(len(rows))
+        return np.abs(rows[:, 0] - matrix[places, 0]).astype(np.float64)
+
+    whole = permutation_importance(schema, matrix, errors, seed=1)
+    assert sizes == [50, 4 * 5 * 50]
+    monkeypatch.setattr("etl.importance._CELLS", 1)
+    assert permutation_importance(schema, matrix, errors, seed=1) == whole
+    assert sizes[2:] == [50] + 4 * [5 * 50]
