@@ -79,44 +79,56 @@ def fit(
     """
     seen, unseen = _split(target, plan)
     rows, truth = matrix[seen], target[seen]
-    comparison, before = Comparison({}, {}), 0.0
+    comparison = Comparison({}, {})
     if plan.compare:
-        before = _COMPARISON
-        comparison = compare(rows, truth, plan, lambda name, share: progress(name, share * before))
+        comparison = compare(rows, truth, plan, partial(_scaled, progress, 0, _COMPARISON))
+        progress = partial(_scaled, progress, _COMPARISON, 1)
     compared = comparison.compared
+    name, model, exported = _publishable(rows, truth, matrix[unseen], plan, compared, progress)
+    intervals, covered = _intervals(plan, comparison.losses.get(name), target[unseen], exported)
+    return Fitted(
+        chosen=name,
+        compared=_with_reasons(compared, name),
+        model=model,
+        seen=seen,
+        unseen=unseen,
+        predicted=exported.predicted,
+        intervals=intervals,
+        coverage=covered,
+        onnx=exported.onnx,
+        pickled=exported.pickled,
+        parity=exported.parity,
+    )
+
+
+def _scaled(
+    progress: Callable[[str, float], None], start: float, end: float, name: str, share: float
+) -> None:
+    """Tell the progress of a part that runs from ``start`` to ``end`` of the whole."""
+    progress(name, start + share * (end - start))
+
+
+def _publishable(
+    rows: Matrix,
+    target: Floats,
+    held_out: Matrix,
+    plan: Plan,
+    compared: dict[str, Compared],
+    progress: Callable[[str, float], None],
+) -> tuple[str, Estimator, Exported]:
+    """Fit the best candidate that can be exported on all training rows.
+
+    Others that were tried get their ``why_not``. Without a comparison it is the forest.
+    """
     for name in rank(compared) if compared else [FOREST]:
-        told = partial(_told, progress, name, before)
-        model = candidates(plan)[name](rows, truth, told)
+        model = candidates(plan)[name](rows, target, partial(progress, name))
         try:
-            exported = export(model, matrix[unseen], name.split()[-1])
+            return name, model, export(model, held_out, name.split()[-1])
         except ModelRefused as exc:
             if not compared:
                 raise
             compared[name] = msgspec.structs.replace(compared[name], why_not=exc.detail)
-            continue
-        intervals, covered = _intervals(plan, comparison.losses.get(name), target[unseen], exported)
-        return Fitted(
-            chosen=name,
-            compared=_with_reasons(compared, name),
-            model=model,
-            seen=seen,
-            unseen=unseen,
-            predicted=exported.predicted,
-            intervals=intervals,
-            coverage=covered,
-            onnx=exported.onnx,
-            pickled=exported.pickled,
-            parity=exported.parity,
-        )
-    raise ModelRefused(f"{_where(plan)}No model answers in ONNX as it does in scikit-learn.")
-
-
-def _where(plan: Plan) -> str:
-    return f"Group {plan.group}: " if plan.group else ""
-
-
-def _told(progress: Callable[[str, float], None], name: str, before: float, share: float) -> None:
-    progress(name, before + share * (1 - before))
+    raise ModelRefused(f"{plan.where}No model answers in ONNX as it does in scikit-learn.")
 
 
 def _split(target: Floats, plan: Plan) -> tuple[IntArray, IntArray]:
@@ -136,7 +148,7 @@ def _split(target: Floats, plan: Plan) -> tuple[IntArray, IntArray]:
     ]
     if few:
         raise Invalid(
-            f"{_where(plan)}Each class needs {MIN_CLASS_ROWS} clean rows to learn from: "
+            f"{plan.where}Each class needs {MIN_CLASS_ROWS} clean rows to learn from: "
             f"{', '.join(few)}. Add rows of it, or leave it out."
         )
     seen = sample(labels, 1 - plan.held_out, plan.seed)

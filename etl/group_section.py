@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -13,10 +12,10 @@ from aimq.schema import Schema, Task
 from etl import plots
 from etl.evaluate import log_losses
 from etl.export import predict_onnx
-from etl.html_tags import Html, items, table, tag
+from etl.held_out_section import class_errors, number_errors
+from etl.html_tags import Html, items, plot_figure, side_by_side, table, tag
 from etl.importance import Importance, permutation_importance
-from etl.plots import Plot
-from etl.readable_figures import figure, share
+from etl.readable_figures import figure
 
 if TYPE_CHECKING:
     from etl.fit import Fitted
@@ -38,7 +37,7 @@ def group_section(
         matrix: float32 (n, width), the held-out rows.
         truth: float64 (n,), their targets or codes of classes.
     """
-    show = _classes if schema.task is Task.CLASSIFICATION else _numbers
+    show = class_errors if schema.task is Task.CLASSIFICATION else number_errors
     return tag(
         "section",
         tag("h2", heading),
@@ -50,15 +49,6 @@ def group_section(
     )
 
 
-def _figure(plot: Plot, title: str, words: str) -> Html:
-    caption = tag("figcaption", tag("strong", title), words)
-    return tag("figure", tag("img", src=plot.source, alt=plot.alt), caption)
-
-
-def _plots(*figures: Html) -> Html:
-    return tag("div", *figures, class_="plots")
-
-
 def _comparison(fitted: Fitted) -> list[Html]:
     """The candidates of the cross-validation, best first."""
     if not fitted.compared:
@@ -67,8 +57,8 @@ def _comparison(fitted: Fitted) -> list[Html]:
     metric = _METRICS[compared[fitted.chosen].metric]
     remarks = [f"{name}: {each.why_not}" for name, each in compared.items() if each.why_not]
     return [
-        _plots(
-            _figure(
+        side_by_side(
+            plot_figure(
                 plots.comparison(compared, fitted.chosen, metric),
                 "Candidates",
                 "Each bar is the mean over the training rows, each predicted by a model that had "
@@ -91,90 +81,13 @@ def _named(name: str, chosen: str) -> str:
     return f"{name} (published)" if name == chosen else name
 
 
-def _numbers(schema: Schema, fitted: Fitted, truth: Floats) -> list[Html]:
-    found = fitted.predicted
-    return [
-        _plots(
-            _figure(
-                plots.predicted_against_actual(truth, found, schema.target),
-                "Predicted and actual",
-                "Each point is a held-out row. On the line the prediction is exact.",
-            ),
-            _figure(
-                plots.residuals(truth, found),
-                "Errors by prediction",
-                "A slope or a funnel shows where the model is biased or less certain.",
-            ),
-            _figure(
-                plots.residual_histogram(truth, found),
-                "How large the errors are",
-                "Right of 0 the actual value was higher than predicted. "
-                "The largest 2 % of the errors are not shown.",
-            ),
-            *([_coverage_plot(fitted.coverage), _intervals(fitted)] if fitted.coverage else []),
-        ),
-    ]
-
-
-def _coverage_plot(coverage: Mapping[int, float]) -> Html:
-    return _figure(
-        plots.coverage(coverage),
-        "Prediction intervals",
-        "Share of the held-out rows whose actual value lay within the interval. On the line "
-        "intervals hold what they promise.",
-    )
-
-
-def _intervals(fitted: Fitted) -> Html:
-    rows = [
-        (f"{level} %", share(measured), figure(fitted.intervals[level - 1]))
-        for level, measured in sorted(fitted.coverage.items())
-    ]
-    return table(
-        "Prediction intervals", ("asked for", "held-out rows within", "prediction ±"), rows
-    )
-
-
-def _classes(schema: Schema, fitted: Fitted, truth: Floats) -> list[Html]:
-    codes, answered = truth.astype(np.intp), fitted.predicted.argmax(axis=1)
-    probability = fitted.predicted[np.arange(len(codes)), answered]
-    rows = []
-    for code, name in enumerate(schema.classes):
-        actual, said = codes == code, answered == code
-        right = int((actual & said).sum())
-        found = share(right / actual.sum()) if actual.any() else "-"
-        trusted = share(right / said.sum()) if said.any() else "-"
-        rows.append((name, f"{actual.sum():,}", found, trusted))
-    return [
-        _plots(
-            _figure(
-                plots.confusion(codes, answered, schema.classes),
-                "Confusion matrix",
-                "Held-out rows by their class and the class answered; the darker, the larger the "
-                "share of the row's class.",
-            ),
-            _figure(
-                plots.calibration(probability, codes == answered),
-                "Calibration",
-                "On the line an answer of 80 % is right four times in five. Vertical lines are "
-                "standard errors.",
-            ),
-        ),
-        table(
-            "Held-out rows by class",
-            ("class", "rows", "found (recall)", "right when answered (precision)"),
-            rows,
-        ),
-    ]
-
-
 def _importance(schema: Schema, fitted: Fitted, matrix: Matrix, truth: Floats) -> list[Html]:
     errors = partial(_errors, fitted, truth)
     found = permutation_importance(schema, matrix, errors, _SEED)
     metric = "log loss" if fitted.predicted.ndim > 1 else "mean error"
     return [
-        _plots(
-            _figure(
+        side_by_side(
+            plot_figure(
                 plots.importance(found, metric),
                 "Importance of the columns",
                 "By how much predictions of held-out rows get worse when a column's values are "

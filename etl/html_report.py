@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from aimq.schema import Schema, Task
-from aimq.schema.error_texts import allowed
 from etl.group_section import group_section
-from etl.html_tags import Html, items, table, tag
+from etl.html_tags import Html, table, tag
 from etl.readable_figures import figure, share
+from etl.table_section import data_quality, features
 
 if TYPE_CHECKING:
     from etl.clean import Account, Cleaned
@@ -57,8 +57,8 @@ def write(
         _summary(schema, groups.reports, cleaned.account),
         _scores(schema, groups.reports),
         *_group_sections(cleaned, groups),
-        _quality(cleaned.account, left_out, notes),
-        _features(schema),
+        data_quality(cleaned.account, left_out, notes),
+        features(schema),
     )
     head = tag(
         "head",
@@ -155,40 +155,3 @@ def _group_sections(cleaned: Cleaned, groups: FittedGroups) -> Iterable[Html]:
         )
     if len(plotted) < len(by_rows):
         yield tag("p", f"Groups with plots: {PLOTTED} of {len(by_rows)}, with the most rows.")
-
-
-def _quality(account: Account, left_out: Mapping[str, str], notes: Sequence[str]) -> Html:
-    """What became of the table's rows and columns, and why."""
-    counts = [("rows read", account.rows)]
-    counts += [(f"dropped: {reason}", n) for reason, n in account.dropped.most_common()]
-    counts += [("rows used", account.kept)]
-    repaired = account.repaired.most_common()
-    parts = [
-        table("Rows", ("", "rows", "share"), _shares(counts, account.rows)),
-        table("Rows repaired, and used", ("", "rows", "share"), _shares(repaired, account.rows))
-        if any(count for _, count in repaired)
-        else tag("p", "No row was repaired."),
-        table("Columns left out", ("column", "why"), left_out.items(), "words")
-        if left_out
-        else tag("p", "No column was left out."),
-        items(notes) if notes else Html(),
-    ]
-    return tag("section", tag("h2", "The table"), *parts)
-
-
-def _shares(counts: Iterable[tuple[str, int]], rows: int) -> list[tuple[str, str, str]]:
-    return [(name, f"{count:,}", share(count / max(rows, 1))) for name, count in counts if count]
-
-
-def _features(schema: Schema) -> Html:
-    """What the model asks for."""
-    rows = [
-        (feature.name, feature.type, allowed(feature), "yes" if feature.blank else "no")
-        for feature in schema.fields
-    ]
-    headings = ("column", "type", "accepts", "may be blank")
-    return tag(
-        "section",
-        tag("h2", "What the model is asked with"),
-        table("Columns of a record or spreadsheet", headings, rows, "words"),
-    )

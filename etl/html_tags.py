@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from etl.canvas import Plot
+
 _VOID = frozenset({"meta", "img"})
 
 
@@ -52,3 +54,14 @@ def table(
 def items(texts: Iterable[str]) -> Html:
     """Return a list."""
     return tag("ul", *(tag("li", text) for text in texts))
+
+
+def plot_figure(plot: Plot, title: str, words: str) -> Html:
+    """Return a plot with what it shows below it."""
+    caption = tag("figcaption", tag("strong", title), words)
+    return tag("figure", tag("img", src=plot.source, alt=plot.alt), caption)
+
+
+def side_by_side(*content: Html) -> Html:
+    """Return figures and tables in as many columns as there is room for."""
+    return tag("div", *content, class_="plots")

@@ -15,7 +15,7 @@ COMPARED_CELLS: Final = 12_500
 TREE_CELLS: Final = 1_500
 #: Rows that are compared, and that a tree draws, however short the budget is.
 FEWEST_ROWS: Final = 500
-#: Bound on the leaf values of a forest (trees x leaves x outputs): some 30 MB of ONNX.
+#: Bound on the leaf values of a forest (trees x leaves x outputs): 40 MB of ONNX at most.
 LEAF_VALUES: Final = 500_000
 
 
@@ -54,6 +54,11 @@ class Plan:
     def classifies(self) -> bool:
         """Whether the target is a class."""
         return self.task is Task.CLASSIFICATION
+
+    @property
+    def where(self) -> str:
+        """What a message begins with: the group, if there are groups."""
+        return f"Group {self.group}: " if self.group else ""
 
     @property
     def compared_rows(self) -> int:

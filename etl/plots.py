@@ -1,103 +1,39 @@
-"""Plots of the training report: each an SVG image and the words that stand for it.
-
-Text in the images may come from a stranger's table: it is shortened, stripped of what cannot be
-printed, and never read as a formula. The same data give the same bytes. Not thread-safe.
-"""
+"""Plots of the training report: each an image and the words that stand for it. Not thread-safe."""
 
 from __future__ import annotations
 
-import base64
-import io
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from etl.canvas import BLUE, GREY, ORANGE, Canvas, Plot, axes_on, label, number_axis
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
 
-    from etl.fit import Compared
+    from etl.compare import Compared
     from etl.importance import Importance
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
-#: Okabe and Ito's palette (2008), which colour-blind people tell apart.
-_BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#8a8f98"
-_STYLE: Final = {
-    "text.parse_math": False,
-    "svg.fonttype": "none",  # the reader's fonts: any script can be shown
-    "svg.hashsalt": "aimq",  # the same ids in each run
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e3e6ea",
-    "savefig.dpi": 150,
-}
 #: Points of a scatter plot at most; more hide each other.
 _POINTS: Final = 3_000
 _BARS: Final = 15
 _SHOWN_CLASSES: Final = 12
-_LABEL: Final = 28
 _BINS: Final = 10
-
-
-class Plot(NamedTuple):
-    """An image as a ``data:`` address, and what it shows for those who cannot see it."""
-
-    source: str
-    alt: str
-
-
-class _Canvas:
-    """Holds a figure while it is drawn, then its image."""
-
-    source = ""
-
-
-@contextmanager
-def _axes(canvas: _Canvas, height: float = 3.4) -> Iterator[Axes]:
-    """Give axes to draw on; the canvas has the image afterwards."""
-    import matplotlib as mpl  # noqa: PLC0415 - slow to import
-    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
-
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():  # type: ignore[arg-type] # keys as text
-        warnings.filterwarnings("ignore", "Glyph")  # the browser has more fonts
-        figure = Figure(figsize=(5, height), layout="constrained")
-        yield figure.subplots()
-        image = io.BytesIO()
-        figure.savefig(image, format="svg", metadata={"Date": None, "Creator": None})
-    canvas.source = f"data:image/svg+xml;base64,{base64.b64encode(image.getvalue()).decode()}"
-
-
-def _numbers(axis: Axis) -> None:
-    """Write the numbers along an axis as people do, and few enough for a phone."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: PLC0415 - slow to import
-
-    axis.set_major_locator(MaxNLocator(5))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-
-
-def _label(text: str) -> str:
-    """Return a name as one short line that an SVG can hold."""
-    plain = "".join(sign if sign.isprintable() else " " for sign in text)
-    return plain if len(plain) <= _LABEL else plain[: _LABEL - 1] + "…"
 
 
 def comparison(compared: Mapping[str, Compared], chosen: str, metric: str) -> Plot:
     """Draw each candidate's score with its standard error; what was chosen stands out."""
     scored = {name: each for name, each in compared.items() if np.isfinite(each.score)}
-    colours = [_BLUE if name == chosen else _GREY for name in scored]
-    canvas = _Canvas()
-    with _axes(canvas, 0.9 + 0.45 * len(scored)) as axes:
+    colours = [BLUE if name == chosen else GREY for name in scored]
+    canvas = Canvas()
+    with axes_on(canvas, 0.9 + 0.45 * len(scored)) as axes:
         axes.barh(
-            [_label(name) for name in scored],
+            [label(name) for name in scored],
             [each.score for each in scored.values()],
             xerr=[each.error for each in scored.values()],
             color=colours,
@@ -106,7 +42,7 @@ def comparison(compared: Mapping[str, Compared], chosen: str, metric: str) -> Pl
         )
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
-        _numbers(axes.xaxis)
+        number_axis(axes.xaxis)
         axes.set_xlabel(f"{metric}: shorter is better")
     return Plot(canvas.source, f"Bars of the candidates' errors; {chosen} was chosen.")
 
@@ -115,13 +51,13 @@ def predicted_against_actual(truth: Floats, predicted: Floats, target: str) -> P
     """Draw predictions over true values, with the line of perfect ones."""
     places = _sample(len(truth))
     low, high = min(truth.min(), predicted.min()), max(truth.max(), predicted.max())
-    canvas = _Canvas()
-    with _axes(canvas) as axes:
-        axes.plot([low, high], [low, high], color=_ORANGE, linewidth=1.2)
+    canvas = Canvas()
+    with axes_on(canvas) as axes:
+        axes.plot([low, high], [low, high], color=ORANGE, linewidth=1.2)
         _points(axes, truth[places], predicted[places])
-        _numbers(axes.xaxis)
-        _numbers(axes.yaxis)
-        axes.set_xlabel(f"actual {_label(target)}")
+        number_axis(axes.xaxis)
+        number_axis(axes.yaxis)
+        axes.set_xlabel(f"actual {label(target)}")
         axes.set_ylabel("predicted")
     correlation = _correlation(truth, predicted)
     return Plot(canvas.source, f"Predicted over actual values; their correlation is {correlation}.")
@@ -130,12 +66,12 @@ def predicted_against_actual(truth: Floats, predicted: Floats, target: str) -> P
 def residuals(truth: Floats, predicted: Floats) -> Plot:
     """Draw the errors of predictions over the predictions."""
     error, places = truth - predicted, _sample(len(truth))
-    canvas = _Canvas()
-    with _axes(canvas) as axes:
-        axes.axhline(0, color=_ORANGE, linewidth=1.2)
+    canvas = Canvas()
+    with axes_on(canvas) as axes:
+        axes.axhline(0, color=ORANGE, linewidth=1.2)
         _points(axes, predicted[places], error[places])
-        _numbers(axes.xaxis)
-        _numbers(axes.yaxis)
+        number_axis(axes.xaxis)
+        number_axis(axes.yaxis)
         axes.set_xlabel("predicted")
         axes.set_ylabel("actual minus predicted")
     return Plot(canvas.source, "Errors over predictions; good ones scatter evenly around 0.")
@@ -145,11 +81,11 @@ def residual_histogram(truth: Floats, predicted: Floats) -> Plot:
     """Draw how often errors of each size occur; the largest 2 % are cut off."""
     error = truth - predicted
     reach = float(np.quantile(np.abs(error), 0.98)) or 1.0
-    canvas = _Canvas()
-    with _axes(canvas) as axes:
-        axes.hist(error, bins=40, range=(-reach, reach), color=_BLUE)
-        axes.axvline(0, color=_ORANGE, linewidth=1.2)
-        _numbers(axes.xaxis)
+    canvas = Canvas()
+    with axes_on(canvas) as axes:
+        axes.hist(error, bins=40, range=(-reach, reach), color=BLUE)
+        axes.axvline(0, color=ORANGE, linewidth=1.2)
+        number_axis(axes.xaxis)
         axes.set_xlabel("actual minus predicted")
         axes.set_ylabel("held-out rows")
     middle = float(np.median(error))
@@ -158,7 +94,7 @@ def residual_histogram(truth: Floats, predicted: Floats) -> Plot:
 
 def _points(axes: Axes, x: Floats, y: Floats) -> None:
     """Draw points as pixels: thousands of shapes would make the file large and slow."""
-    axes.scatter(x, y, s=9, alpha=0.35, color=_BLUE, linewidths=0, rasterized=True)
+    axes.scatter(x, y, s=9, alpha=0.35, color=BLUE, linewidths=0, rasterized=True)
 
 
 def _sample(rows: int) -> Codes:
@@ -178,9 +114,9 @@ def confusion(truth: Codes, answered: Codes, classes: Sequence[str]) -> Plot:
     counts = np.zeros((len(classes), len(classes)), dtype=np.intp)
     np.add.at(counts, (truth, answered), 1)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    labels = [_label(classes[code]) for code in shown]
-    canvas = _Canvas()
-    with _axes(canvas, 1.8 + 0.32 * len(shown)) as axes:
+    labels = [label(classes[code]) for code in shown]
+    canvas = Canvas()
+    with axes_on(canvas, 1.8 + 0.32 * len(shown)) as axes:
         axes.imshow(shares[np.ix_(shown, shown)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for y, x in np.ndindex(len(shown), len(shown)):
             count, share = counts[shown[y], shown[x]], shares[shown[y], shown[x]]
@@ -206,10 +142,10 @@ def calibration(probability: Floats, right: NDArray[np.bool_]) -> Plot:
     stated = np.bincount(places, probability, _BINS)[used] / rows[used]
     observed = np.bincount(places, right, _BINS)[used] / rows[used]
     error = np.sqrt(observed * (1 - observed) / rows[used])
-    canvas = _Canvas()
-    with _axes(canvas) as axes:
-        axes.plot([0, 1], [0, 1], color=_ORANGE, linewidth=1.2)
-        axes.errorbar(stated, observed, yerr=error, color=_BLUE, marker="o", capsize=3)
+    canvas = Canvas()
+    with axes_on(canvas) as axes:
+        axes.plot([0, 1], [0, 1], color=ORANGE, linewidth=1.2)
+        axes.errorbar(stated, observed, yerr=error, color=BLUE, marker="o", capsize=3)
         axes.set_xlabel("probability answered")
         axes.set_ylabel("share that was right")
     gap = float(np.average(np.abs(stated - observed), weights=rows[used]))
@@ -219,20 +155,20 @@ def calibration(probability: Floats, right: NDArray[np.bool_]) -> Plot:
 def importance(found: Sequence[Importance], metric: str) -> Plot:
     """Draw by how much shuffling each feature makes the predictions worse."""
     shown = found[:_BARS]
-    canvas = _Canvas()
-    with _axes(canvas, 0.9 + 0.3 * len(shown)) as axes:
+    canvas = Canvas()
+    with axes_on(canvas, 0.9 + 0.3 * len(shown)) as axes:
         axes.barh(
             range(len(shown)),
             [each.mean for each in shown],
             xerr=[each.deviation for each in shown],
-            color=_BLUE,
+            color=BLUE,
             height=0.6,
             capsize=3,
         )
-        axes.set_yticks(range(len(shown)), [_label(each.feature) for each in shown])
+        axes.set_yticks(range(len(shown)), [label(each.feature) for each in shown])
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
-        _numbers(axes.xaxis)
+        number_axis(axes.xaxis)
         axes.set_xlabel(f"{metric} added")
     return Plot(canvas.source, f"Bars of the features' importance; {shown[0].feature} has most.")
 
@@ -240,10 +176,10 @@ def importance(found: Sequence[Importance], metric: str) -> Plot:
 def coverage(measured: Mapping[int, float]) -> Plot:
     """Draw the share of held-out values within intervals over the share that was asked for."""
     asked = np.array(sorted(measured)) / 100
-    canvas = _Canvas()
-    with _axes(canvas) as axes:
-        axes.plot([0, 1], [0, 1], color=_ORANGE, linewidth=1.2)
-        axes.plot(asked, [measured[level] for level in sorted(measured)], "o-", color=_BLUE)
+    canvas = Canvas()
+    with axes_on(canvas) as axes:
+        axes.plot([0, 1], [0, 1], color=ORANGE, linewidth=1.2)
+        axes.plot(asked, [measured[level] for level in sorted(measured)], "o-", color=BLUE)
         axes.set_xlabel("interval asked for")
         axes.set_ylabel("held-out rows within it")
     return Plot(canvas.source, "Measured coverage of the intervals over what was asked for.")

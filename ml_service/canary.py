@@ -6,7 +6,7 @@ current version only: with another current, however that came, it has ended.
 
 from __future__ import annotations
 
-import os
+import secrets
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -52,6 +52,6 @@ def write(home: Path, canary: Canary | None) -> None:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file beside and rename it, so that a reader sees all of it. Raises `OSError`."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     beside.write_bytes(content)
     beside.replace(path)

@@ -123,8 +123,12 @@ def score_list(
     """Do as `score`, and return the outcomes as a JSON list."""
     outcomes, served = score(version, model_format, records, halves)
     answers = [o if isinstance(o, dict) else Failed(o.detail, o.errors) for o in outcomes]
-    warned = sum(isinstance(o, dict) and "warning" in o for o in outcomes)
-    return Scored(msgspec.json.encode(answers), served, warned)
+    return Scored(msgspec.json.encode(answers), served, warned(outcomes))
+
+
+def warned(outcomes: Sequence[Outcome]) -> int:
+    """Return how many outcomes have a warning."""
+    return sum(isinstance(outcome, dict) and "warning" in outcome for outcome in outcomes)
 
 
 def most_inline(version: Version, model_format: str) -> int:

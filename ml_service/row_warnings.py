@@ -83,7 +83,8 @@ class RowWarnings:
         feature, column = self._columns[check]
         if column.coded:
             word = error_texts.quote(given(feature.name, row))
-            return f"{feature.name}: {word} was not in the training table"
+            rare = ", or rare there" if column.counts[0] else ""  # rare ones have the same code
+            return f"{feature.name}: {word} was not in the training table{rare}"
         value, low, high = (_value(feature, v) for v in (values[check], column.low, column.high))
         return f"{feature.name}: {value} is outside what was trained on ({low} to {high})"
 

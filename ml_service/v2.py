@@ -59,6 +59,7 @@ class Infer:
             outcomes, served = await self._score(version, rows)
         content = encode(version, asked, outcomes)
         self._metrics.predicted("v2", version.manifest.name, served)
+        self._metrics.warned(version, records.warned(outcomes))
         return Response(
             content, headers={"content-type": JSON, "x-served-by": ", ".join(sorted(served))}
         )

@@ -75,7 +75,7 @@ function field(name, property) {
 function controls(about, property, value) {
   const blank = blankable(property) ? [make("option", { value: "" }, "(blank)")] : [];
   if (property.enum) return [make("select", about, ...blank, ...options(texts(property), value))];
-  if (of(property, "boolean")) return [make("select", about, ...blank, make("option", { value: "true" }, "yes"), make("option", { value: "false" }, "no"))];
+  if (of(property, "boolean")) return [make("select", about, ...blank, ...[true, false].map((truth) => make("option", { value: truth, selected: truth === value }, truth ? "yes" : "no")))];
   if (property.format === "date") return [make("input", { ...about, type: "date", value })];
   if (of(property, "string")) {
     const list = `${about.id}-list`;

@@ -151,8 +151,14 @@ class TestWarnings:
         for body in (USUAL, ODD, [ODD, USUAL, ODD], [ODD] * 100):
             await post(service, body)
         await post_table(service, table_of([ODD, USUAL, ODD]))
+        kinds = {"area": "FP64", "rooms": "INT64", "garden": "BOOL"}
+        inputs = [
+            {"name": name, "shape": [1], "datatype": kinds.get(name, "BYTES"), "data": [value]}
+            for name, value in ODD.items()
+        ]
+        await post(service, {"inputs": inputs}, "/v2/models/houses/infer")
         text = (await service.get("/metrics")).text
-        line = f'aimq_ml_warnings_total{{model="houses",version="{VERSION}"}} 105.0'
+        line = f'aimq_ml_warnings_total{{model="houses",version="{VERSION}"}} 106.0'
         assert line in text
 
 

@@ -148,6 +148,15 @@ def test_rows_of_a_large_table_have_the_warnings_that_they_have_alone():
     assert WARNINGS.find(np.empty((0, len(SCHEMA.matrix_columns)), np.float32), dict.get) == {}
 
 
+def test_a_category_that_is_not_listed_may_have_been_rare_in_the_training_table():
+    columns = profile().columns
+    columns[3] = msgspec.structs.replace(columns[3], counts=[4, 0, 50, 46])
+    warnings = RowWarnings(SCHEMA, Profile(rows=100, columns=columns))
+    row = np.array([ENCODER.encode({**USUAL, "fuel": "Gas"}).row], np.float32)
+    [text] = warnings.find(row, lambda *_: "Gas").values()
+    assert text == "fuel: 'Gas' was not in the training table, or rare there"
+
+
 def test_a_profile_without_pairs_is_enough():
     warnings = RowWarnings(SCHEMA, Profile(rows=100, columns=profile().columns))
     row = np.array([ENCODER.encode({**USUAL, "fuel": "Electric"}).row], np.float32)
