@@ -106,16 +106,21 @@ def model_name(source: Path) -> str:
     return name
 
 
+def given_schema(path: Path) -> Schema:
+    """Read a schema that a person wrote. Raises `Invalid` if it is nonsense; says where."""
+    try:
+        return load_schema(path)
+    except ModelRefused as exc:
+        raise Invalid(exc.detail) from exc
+
+
 def _chosen(question: Question, path: Path) -> Schema:
     """Return the schema of a file, under the name that is asked for.
 
     Raises:
         Invalid: it is nonsense, or contradicts what is asked.
     """
-    try:
-        schema = load_schema(path)
-    except ModelRefused as exc:
-        raise Invalid(exc.detail) from exc
+    schema = given_schema(path)
     says = {"target": schema.target, "group": schema.group or "", "task": schema.task}
     for option, said in says.items():
         asked = getattr(question, option)

@@ -12,9 +12,10 @@ import tomli_w
 
 from aimq.errors import Invalid, NotFound, TooLarge
 from aimq.published import Manifest
-from aimq.schema import Schema, load_schema
+from aimq.schema import Schema
 from aimq.schema.model import parse_schema
 from aimq.settings import Settings
+from etl.described_table import given_schema
 from etl.onnx_trial import checked
 from etl.publish import check_names, stage
 
@@ -40,10 +41,9 @@ def run(
 
     Raises:
         ClientError: a file is missing, too large, or not such a model; says what to export.
-        ModelRefused: the schema is wrong.
         FilesUnavailable: the models' folder cannot be written.
     """
-    described = load_schema(schema)
+    described = given_schema(schema)
     if name:
         described = parse_schema({**described.source, "name": name})
     check_names(described)

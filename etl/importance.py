@@ -18,7 +18,7 @@ from aimq.schema import Schema
 _REPEATS: Final = 5
 #: Rows that are predicted at most, all shuffles together, unless there are over 200 features; the
 #: sample of rows shrinks to fit.
-_PREDICTED: Final = 100_000
+_PREDICTED: Final = 30_000
 _FEWEST: Final = 100
 _MOST: Final = 2_000
 #: Cells of the matrix that are predicted at once, 80 MB.

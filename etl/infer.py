@@ -107,8 +107,9 @@ def _group(column: RawColumn) -> dict[str, Any]:
 
 def _feature(column: RawColumn, prediction: str, inference: Inference) -> dict[str, Any] | None:
     """Return the table of a feature; None if the column is left out."""
-    notes = check_readable(column)
-    reason = _why_not(column, prediction)
+    reason = _unusable(column, prediction)
+    notes = [] if reason else check_readable(column)
+    reason = reason or _why_not(column)
     described: dict[str, Any] = {"name": column.name, "type": str(column.type)}
     blank = column.filled < column.rows
     if not reason and column.type is FeatureType.CATEGORY:
@@ -131,18 +132,23 @@ def _feature(column: RawColumn, prediction: str, inference: Inference) -> dict[s
     return described
 
 
-def _why_not(column: RawColumn, prediction: str) -> str:
-    """Why a column is no feature; empty if it is one."""
+def _unusable(column: RawColumn, prediction: str) -> str:
+    """Why a column is no feature, whatever its cells mean; empty if it may be one."""
     results = {prediction, f"{prediction}_low", f"{prediction}_high", "probability", "error"}
     if fold(column.name) in {fold(name) for name in results | {"warning", "model_version"}}:
         return "is called like a column of the results; rename it if it is none"
     if column.mostly_blank and not column.words:
         return f"mostly blank: {column.rows - column.filled:,} of {column.rows:,} cells"
+    return ""
+
+
+def _why_not(column: RawColumn) -> str:
+    """Why a column that can be read is no feature; empty if it is one."""
     if column.constant:
         return "constant: every row has the same"
-    fault, examples = column.dates.fault, column.dates.examples
-    if column.type is FeatureType.DATE and fault is DateFault.AMBIGUOUS:
-        return f"day and month cannot be told apart ({examples[0]}): write dates as 2024-05-31"
+    if column.type is FeatureType.DATE and column.dates.fault is DateFault.AMBIGUOUS:
+        shown = column.dates.examples[0]
+        return f"day and month cannot be told apart ({shown}): write dates as 2024-05-31"
     return _identifies(column) if column.unique else ""
 
 

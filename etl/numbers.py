@@ -75,6 +75,8 @@ def _decimal_mark(
     odd: pd.Series[str], plain: pd.Series[str]
 ) -> tuple[DecimalMark, tuple[str, ...]]:
     """Tell the decimal mark from texts that are no plain numbers, and those that are."""
+    if odd.empty:
+        return DecimalMark.POINT, ()
     commas = odd[odd.str.fullmatch(_COMMA) & odd.str.contains(",")]
     decimals = commas[~commas.str.fullmatch(_THOUSANDS) | commas.str.match(r"[+-]?0")]
     sure = odd[odd.str.fullmatch(_SURE_THOUSANDS)]

@@ -128,6 +128,7 @@ def run(
     console.print(
         f"Published {where} in {time.monotonic() - started:.0f} s", markup=False, soft_wrap=True
     )
+    console.print(f"Report: {where / REPORT}", markup=False, soft_wrap=True)
     if source is not None:
         console.print(f"It answers at POST /models/{manifest.name}/predict", markup=False)
     return manifest

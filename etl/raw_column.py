@@ -72,7 +72,9 @@ class RawColumn:
     def numbers(self) -> Numbers:
         """The texts as numbers; NaN where the float32 matrix cannot hold one."""
         read = read_numbers(self.texts)
-        read.values[~(np.abs(read.values) <= LARGEST)] = np.nan
+        too_large = np.abs(read.values) > LARGEST
+        read.values[too_large] = np.nan
+        read.meant[too_large] = False
         return read
 
     @cached_property
@@ -86,12 +88,11 @@ class RawColumn:
         truths = {fold(text) for text in self.texts}
         if truths and truths <= _TRUTHS and not truths <= {"0", "1"}:
             return FeatureType.BOOLEAN
-        if self._most(self.dates.dated):
-            return FeatureType.DATE
-        if not self._most(self.numbers.meant) or self.texts.str.fullmatch(_CODE).any():
-            return FeatureType.CATEGORY
-        values = self.values()
-        return FeatureType.INTEGER if (values == np.floor(values)).all() else FeatureType.NUMBER
+        if self._most(self.numbers.meant) and not self.texts.str.fullmatch(_CODE).any():
+            values = self.values()
+            return FeatureType.INTEGER if (values == np.floor(values)).all() else FeatureType.NUMBER
+        dated = self.dates.dated if self.dates.fault else ~np.isnat(self.dates.days)
+        return FeatureType.DATE if self._most(dated) else FeatureType.CATEGORY
 
     @property
     def numeric(self) -> bool:

@@ -15,6 +15,8 @@ from ml_service.runtimes.port import Matrix
 
 #: Rows that are kept.
 ROWS: Final = 10_000
+#: Up to so many rows are kept one by one, without a lock: they may come from the event loop.
+FEW: Final = 64
 
 
 class FeatureDrift(msgspec.Struct, frozen=True):
@@ -35,8 +37,8 @@ class Measured(msgspec.Struct, frozen=True):
 class Drift:
     """Keeps the last rows of a version, and measures their drift when asked. Thread-safe.
 
-    A single row costs an append. It is copied to a ring of fixed size when a table comes, or
-    when the drift is measured.
+    A single row costs an append. It is copied to a ring of fixed size when a table comes, or when
+    the drift is measured.
 
     Args:
         profile: of the training rows.
@@ -55,7 +57,10 @@ class Drift:
         self._measured, self._measured_at = Measured(), 0
 
     def add(self, matrix: Matrix) -> None:
-        """Keep rows of the matrix, float32 (n, columns)."""
+        """Keep rows of the matrix, float32 (n, columns). More than `FEW` may block."""
+        if len(matrix) <= FEW:
+            self._single.extend(matrix[n : n + 1] for n in range(len(matrix)))
+            return
         with self._lock:
             self._fold()
             self._put(matrix)
@@ -72,8 +77,10 @@ class Drift:
             if self._added == self._measured_at:
                 return self._measured
             added, rows = self._added, self._ring[: self._added].copy()
-        self._measured, self._measured_at = _measured(self._profile, rows), added
-        return self._measured
+        measured = _measured(self._profile, rows)
+        with self._lock:
+            self._measured, self._measured_at = measured, added
+        return measured
 
     def _fold(self) -> None:
         """Copy the single rows to the ring."""

@@ -22,7 +22,13 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 PATIENCE: Final = 120.0
-_NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "chrome")
+_NAMES: Final = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "chrome",
+)
 _OPTIONS: Final = (
     "--headless",
     "--no-sandbox",

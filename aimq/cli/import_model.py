@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from aimq.cli.mendable import mendable
 from aimq.errors import NotInstalled
 from aimq.settings import load_settings
 
@@ -28,5 +29,6 @@ def import_model(
         )
     settings = load_settings()
     etl = importlib.import_module("etl.import_onnx")
-    manifest = etl.run(settings, model, schema, name=name, say=typer.echo)
+    with mendable():
+        manifest = etl.run(settings, model, schema, name=name, say=typer.echo)
     typer.echo(f"Published {settings.models_dir / manifest.name / manifest.version}")

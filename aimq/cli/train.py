@@ -13,7 +13,7 @@ import typer
 from aimq.cli.mendable import mendable
 from aimq.errors import Invalid, NotInstalled
 from aimq.parent_watchdog import watch_parent
-from aimq.published import Manifest, versions
+from aimq.published import REPORT, Manifest, versions
 from aimq.schema import Task
 from aimq.settings import Settings, load_settings
 from aimq.telemetry import configure_logging
@@ -95,7 +95,7 @@ def _published(settings: Settings, manifest: Manifest) -> dict[str, Any]:
         "name": manifest.name,
         "version": manifest.version,
         "path": str(folder),
-        "report": str(folder / "report.html") if "report.html" in manifest.files else None,
+        "report": str(folder / REPORT),
         "task": metrics["task"],
         "groups": {
             group: {key: report[key] for key in scores}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from aimq.schema.feature import Feature, FeatureType
+from aimq.schema.feature import LARGEST, Feature, FeatureType
 
 #: Longest quotation of a client's value, in characters.
 _QUOTED: Final = 60
@@ -29,8 +29,7 @@ def allowed(feature: Feature, group: str | None = None) -> str:
     """What a feature accepts; in one group if it is given, else in any."""
     if feature.numeric:
         kind = "whole number" if feature.type is FeatureType.INTEGER else "number"
-        unit = f" {feature.unit}" if feature.unit else ""
-        return f"a {kind} from {feature.minimum:,.15g} to {feature.maximum:,.15g}{unit}"
+        return f"a {kind}{_limits(feature)}"
     if feature.type is FeatureType.BOOLEAN:
         return "true or false"
     if feature.type is FeatureType.DATE:
@@ -40,6 +39,18 @@ def allowed(feature: Feature, group: str | None = None) -> str:
     words = feature.categories_of(group)
     more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
     return "one of " + ", ".join(words[:_LISTED]) + more
+
+
+def _limits(feature: Feature) -> str:
+    """The limits of a number, those alone that the schema has."""
+    unit = f" {feature.unit}" if feature.unit else ""
+    low = f"{feature.minimum:,.15g}" if feature.minimum > -LARGEST else ""
+    high = f"{feature.maximum:,.15g}{unit}" if feature.maximum < LARGEST else ""
+    if low and high:
+        return f" from {low} to {high}"
+    if low:
+        return f" of at least {low}{unit}"
+    return f" of at most {high}" if high else ""
 
 
 def wrong(feature: Feature, value: object, group: str | None = None) -> str:

@@ -321,3 +321,18 @@ def test_the_metrics_are_what_a_service_reads(shop):
     manifest = shop.run(total())
     content = (shop.models / "houses" / manifest.version / "metrics.json").read_bytes()
     assert msgspec.json.decode(content, type=dict)["groups"]["all"]["onnx_bytes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("model", "schema", "says"),
+    [(b"no model", REGRESSION, "is not an ONNX model"), (total(), {"name": "x"}, "feature")],
+)
+def test_what_its_user_can_mend_is_exit_code_2_and_nothing_is_published(
+    shop, monkeypatch, model, schema, says
+):
+    monkeypatch.setenv("AIMQ_MODELS_DIR", str(shop.models))
+    arguments = ["import", shop.model(model), "--schema", shop.schema(schema)]
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    assert done.exit_code == 2
+    assert says in done.output.splitlines()[-1]
+    assert not shop.models.exists()

@@ -64,7 +64,9 @@ def test_only_the_last_rows_count_whether_they_come_singly_or_as_a_table(profile
     chance = random.Random(3)
     drift, expected = Drift(profile, most=50), []
     for _ in range(60):
-        table = rows(*(chance.choice((1, 2, 3, 4)) for _ in range(chance.choice((1, 1, 1, 7, 80)))))
+        table = rows(
+            *(chance.choice((1, 2, 3, 4)) for _ in range(chance.choice((1, 1, 1, 7, 64, 80))))
+        )
         if len(table) == 1:
             drift.add_one(table)
         else:

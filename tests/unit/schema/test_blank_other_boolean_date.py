@@ -87,7 +87,7 @@ def test_absent_null_and_blank_text_are_missing_values(record: dict[str, Any]):
     [
         ("rooms", None, "is missing"),
         ("rooms", "", "is missing"),
-        ("area", "wide", "'wide' is not a number from"),
+        ("area", "wide", "'wide' is not a number"),
         ("colour", True, "True is not a text or a number"),
         ("garden", "perhaps", "'perhaps' is not true or false"),
         ("garden", 2, "2 is not true or false"),
