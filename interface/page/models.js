@@ -96,25 +96,15 @@ function row(model) {
       : button(`Canary ${CANARY} %`, "has a canary", "canary", () => ({ ...chosenVersion(), percent: CANARY })),
     button("Roll back", "is the version before", "rollback", () => ({})),
   ];
+  const measured = Object.fromEntries(Object.entries(model.scores ?? {}).map(([group, scores]) => [group, { model: scores, baseline: model.baselines?.[group] }]));
   return make("tr", {},
     make("td", { class: "file" }, label(model), model.default ? make("span", { class: "hint" }, " (default)") : null,
       model.error ? make("div", { class: "error" }, model.error) : null),
     make("td", {}, model.target ?? ""),
     make("td", {}, model.version ?? "-", model.canary ? make("div", { class: "hint" }, `${model.canary.percent} % of single records: ${model.canary.version}`) : null),
-    make("td", {}, make("details", { ontoggle: (event) => showScores(event.target, model.name) }, make("summary", {}, "Scores")),
+    make("td", {}, make("details", {}, make("summary", {}, "Scores"), scoreTable(measured)),
       model.report ? report(model.name) : null),
     make("td", {}, newest.length > 1 ? make("div", { class: "versions" }, select, ...buttons) : make("span", { class: "hint" }, "one version")));
-}
-
-/** Fill what has been opened with the scores of a model, which are asked for then. */
-async function showScores(details, name) {
-  if (!details.open || details.children.length > 1) return;
-  try {
-    const { groups } = await json("GET", `models/${encodeURIComponent(name)}`);
-    details.append(scoreTable(Object.fromEntries(Object.entries(groups).map(([group, { metrics }]) => [group, metrics]))));
-  } catch (error) {
-    details.append(make("div", { class: "error" }, error.message));
-  }
 }
 
 async function change(name, path, body, what) {

@@ -107,8 +107,11 @@ function published(job, progress) {
   progress.end("done");
   const { name, version, groups, replaced } = job.training;
   const instead = replaced ? `, in place of ${replaced}` : "";
+  const kinds = [...new Set(Object.values(groups ?? {}).map((scores) => scores.chosen).filter(Boolean))];
+  const best = kinds.length ? ` Best of what was compared: ${kinds.join(", ")}.` : "";
   progress.entry.append(
-    make("p", {}, `${name} is published as version ${version}${instead}.`),
+    make("p", {}, `${name} is published as version ${version}${instead}.${best}`),
+    kinds.includes("trivial") ? make("p", { class: "error" }, "Nothing predicts better than the trivial model: the other columns say too little about this one.") : "",
     scoreTable(groups),
     make("div", { class: "row" }, report(name),
       make("button", { type: "button", class: "plain", onclick: () => choose(name, progress) }, `Predict with ${name}`)));

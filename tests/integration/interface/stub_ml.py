@@ -146,6 +146,7 @@ class StubMl:
                  "target": source.get("target", {}).get("name"),
                  "prediction": source.get("target", {}).get("prediction"),
                  "versions": ["20251201T000000Z", self.version], "canary": None,
+                 "scores": {"all": {"r2": 0.5}}, "baselines": {"all": {"r2": -0.25}},
                  "report": True, "error": None}
             )  # fmt: skip
         return {"name": default, "schema": self.sources[default], "models": listed}

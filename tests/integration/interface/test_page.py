@@ -117,7 +117,7 @@ def test_a_model_is_trained_from_a_file_and_its_scores_are_shown(page, store, tm
     page.until("document.querySelector('#trainings .scores')")
 
     said = page.text("#trainings")
-    assert "houses is published as version 2, in place of 1." in said
+    assert f"as version 2, in place of 1. Best of what was compared: {HOSTILE}." in said
     assert "mean error\t12.5\t-" in said
     assert page.run("document.querySelector('#trainings a').pathname") == "/models/houses/report"
     page.until("document.querySelector('[aria-label=\"Scores of houses\"]')")
@@ -151,6 +151,15 @@ def test_versions_are_chosen_by_one_call_each(page, ml, button, path, sent):
     page.until("document.querySelector('#models-said').innerText")
 
     assert bodies(ml, f"/models/houses/{path}") == [sent]
+
+
+def test_every_model_is_listed_with_its_scores_beside_the_trivial_models(page):
+    scores = page.run(
+        "[...document.querySelectorAll('#models .scores tbody')].map((b) => b.innerText)"
+    )
+    assert len(scores) == 3
+    page.click("#models summary")
+    page.until("document.querySelector('#models .scores tbody').innerText === 'R²\\t0.5\\t-0.25'")
 
 
 def test_with_one_model_there_is_nothing_to_choose(tab, process):
