@@ -14,7 +14,7 @@ import msgspec
 
 FILE: Final = "canary"
 
-Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
+Percent = Annotated[int, msgspec.Meta(ge=1, le=100)]
 
 
 class Canary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -33,6 +33,7 @@ def test_the_file_says_what_was_written_until_it_is_removed(tmp_path):
     "content",
     [
         b"", b"20260131T120000Z 10", b"[]", b"\xff", b'{"version": "v2"}',
+        b'{"version": "v2", "percent": 0, "beside": "v1"}',
         b'{"version": "v2", "percent": 101, "beside": "v1"}',
         b'{"version": "v2", "percent": "all", "beside": "v1"}',
     ],
