@@ -55,6 +55,11 @@ def _workbook(path: Path) -> pd.DataFrame:
         )
     except (CalamineError, ValueError) as exc:
         raise Invalid(f"{path}: is not a workbook that can be read: {exc}") from exc
+    except BaseException as exc:
+        # The reader's panics have a class of their own, which no module exports.
+        if type(exc).__name__ != "PanicException":
+            raise
+        raise Invalid(f"{path}: is damaged; save it again as .xlsx, or as CSV UTF-8.") from exc
     if cells.empty:
         raise Invalid(f"{path}: has no rows below its header.")
     header = cells.iloc[0].tolist()

@@ -40,7 +40,13 @@ def infer_target(column: RawColumn, task: Task | None, notes: list[str]) -> dict
         "unit": "",
     }
     if chosen is Task.CLASSIFICATION:
-        return table | {"classes": _classes(column, notes)}
+        classes = _classes(column, notes)
+        if column.numeric and task is None:
+            notes.append(
+                f"{column.name!r} has {len(classes)} different numbers, which are predicted as "
+                "classes; --task regression predicts a number."
+            )
+        return table | {"classes": classes}
     if not column.numeric:
         examples = " and ".join(repr(text) for text in column.texts[:2])
         raise Invalid(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import asyncio
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
@@ -18,6 +18,8 @@ from aimq.schema.model import parse_schema
 from aimq.schema.records import RecordEncoder
 from interface.metrics import Metrics
 
+#: Longest wait for the ML service while a client waits for its answer, in seconds.
+ASKED_SECONDS: Final = 2.0
 _MALFORMED: Final = (
     msgspec.MsgspecError,
     LookupError,
@@ -80,19 +82,19 @@ class SchemaCache:
         Raises:
             NotFound: there is none of this name; lists those there are.
         """
-        if name not in self._known:
-            try:
-                await self.refresh()
-            except AimqError:
-                return self._known.get(name)
-        if name not in self._known:
+        answered = name in self._known or await self.refresh_if_possible()
+        if answered and name not in self._known:
             raise unknown_model(name, self._known)
-        return self._known[name]
+        return self._known.get(name)
 
-    async def refresh_if_possible(self) -> None:
-        """Ask the ML service; what is known stays while it is away."""
-        with suppress(AimqError):
-            await self.refresh()
+    async def refresh_if_possible(self) -> bool:
+        """Ask the ML service now. False while it is away or slow; what is known stays then."""
+        try:
+            async with asyncio.timeout(ASKED_SECONDS):
+                await self.refresh()
+        except (AimqError, TimeoutError):
+            return False
+        return True
 
     async def refresh(self) -> None:
         """Ask the ML service. Raises `MlUnavailable` and other `AimqError`s of the relay."""

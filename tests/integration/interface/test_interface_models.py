@@ -1,5 +1,6 @@
 """Several models behind one interface: which one a sheet, a task or a record is for."""
 
+import asyncio
 import json
 
 import pytest
@@ -8,6 +9,7 @@ import pytest_asyncio
 from aimq.jobs.job import Status
 from aimq.messages import Kind
 from aimq.ml_client.relay import MlRelay
+from interface import schema_cache
 from interface.metrics import Metrics
 from interface.schema_cache import SchemaCache
 from tests.integration.interface.conftest import serving, settle, upload, workbook
@@ -122,6 +124,17 @@ async def test_while_the_ml_service_is_away_the_last_schemas_hold(door, ml, stor
     assert (await sheet(door, house())).json()["model"] == "houses"
     unsure = (await sheet(door, house(), "?model=castles")).json()
     assert store.get(unsure["job_id"]).model == "castles"
+
+
+async def test_an_ml_service_that_hangs_is_not_waited_for_long(monkeypatch):
+    class Hanging:
+        async def get(self, _path):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(schema_cache, "ASKED_SECONDS", 0.01)
+    known = SchemaCache(Hanging(), Metrics())
+    assert await known.find("houses") is None
+    assert not await known.refresh_if_possible()
 
 
 async def test_before_the_ml_service_was_seen_the_worker_chooses(

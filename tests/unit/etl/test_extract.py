@@ -108,3 +108,18 @@ def test_columns_without_name_and_cells_are_passed_over(tmp_path: Path):
 )
 def test_columns_of_a_sheet_have_letters(place: int, letters: str):
     assert column_letter(place) == letters
+
+
+def test_a_workbook_that_makes_its_reader_panic_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class PanicException(BaseException):
+        """As pyo3 raises it: no `Exception`, and no module has its class."""
+
+    def panic(*_: object, **__: object) -> None:
+        raise PanicException
+
+    monkeypatch.setattr(pd, "read_excel", panic)
+    (tmp_path / "t.xlsx").touch()
+    with pytest.raises(Invalid, match=r"t\.xlsx: is damaged"):
+        extract(tmp_path / "t.xlsx")

@@ -198,6 +198,12 @@ def test_the_task_may_be_chosen():
     assert len(chosen.source["target"]["classes"]) == 11
 
 
+def test_it_is_noted_that_numbers_are_predicted_as_classes():
+    (note,) = infer(table(t=cycle(1, 2, 3)), target="t", name="t").notes
+    assert "'t' has 3 different numbers" in note
+    assert "--task regression" in note
+
+
 def test_the_rows_of_a_rare_class_are_noted():
     found = infer(table(t=[*cycle("a", "b")[:-3], "c", "c", "c"]), target="t", name="t")
     assert found.source["target"]["classes"] == ["a", "b"]
