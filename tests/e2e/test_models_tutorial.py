@@ -89,8 +89,8 @@ def run(block: str, folder: Path, environ: dict[str, str], urls: dict[str, str])
 
 def after_training(said: str, folder: Path, system: System | None) -> None:
     assert (folder / "houses.schema.toml").is_file()
-    (version,) = re.findall(r"Published (\S+) in", said)
-    assert (ROOT / version / "report.html").is_file()
+    (report,) = re.findall(r"Report: (\S+)", said)
+    assert Path(report).is_file()
 
 
 def after_upload(said: str, folder: Path, system: System | None) -> None:

@@ -123,6 +123,7 @@ PLACES = [
     ["target", "name"], ["target", "task"], ["target", "classes"], ["target", "minimum"],
     ["target", "prediction"], ["features"], ["features", 0], ["features", 0, "minimum"],
     ["features", 0, "fill"], ["features", 0, "type"], ["features", 0, "blank"],
+    ["features", 0, "example"],
     ["features", 1, "categories"], ["features", 1, "other"], ["features", 2, "type"],
     ["features", 2, "name"], ["features", 2, "unit"],
 ]  # fmt: skip
