@@ -206,7 +206,7 @@ class Consumer:
 
     def _crashes(self, work: Work) -> int:
         """How many workers the job may have crashed."""
-        return 0 if work.job.kind in self._config.isolated else work.claim.crashes
+        return 0 if work.job.kind in self._config.uncounted else work.claim.crashes
 
     def _crashed_too_often(self, work: Work) -> bool:
         """True if the job crashed its worker too often; it is failed then."""

@@ -60,6 +60,7 @@ def consumer_configs(
             threads=settings.concurrency,
             prefetch=settings.concurrency,
             isolated={Kind.FACTORIAL},
+            uncounted={Kind.FACTORIAL},
         ),
         ConsumerConfig(
             kind=Kind.WEBHOOK,

@@ -21,9 +21,9 @@ class ConsumerConfig:
     Attributes:
         batch: most jobs given to the handler at once.
         prefetch: most messages held unsettled.
-        isolated: kinds whose work runs in child processes, so that a crash of this process says
-            nothing about the job: it neither counts nor calls for exclusive work. Such work
-            neither waits for other work nor keeps it waiting.
+        isolated: kinds whose work runs in child processes: it neither waits for other work nor
+            keeps it waiting, and none is exclusive.
+        uncounted: of these the kinds of which a crash of this process says nothing.
     """
 
     kind: Kind
@@ -33,6 +33,7 @@ class ConsumerConfig:
     prefetch: int
     batch: int = 1
     isolated: Collection[Kind] = ()
+    uncounted: Collection[Kind] = ()
 
     @property
     def queue(self) -> str:

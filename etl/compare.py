@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -37,16 +37,9 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     why_not: str = ""
 
 
-class Comparison(NamedTuple):
-    """Every candidate's figures, and its losses row by row (absolute errors for a regression)."""
-
-    compared: dict[str, Compared]
-    losses: dict[str, Floats]
-
-
 def compare(
     matrix: Matrix, target: Floats, plan: Plan, progress: Callable[[str, float], None]
-) -> Comparison:
+) -> dict[str, Compared]:
     """Cross-validate every candidate on the training rows, or on as many as the budget allows.
 
     Args:
@@ -59,33 +52,46 @@ def compare(
         rows = sample(labels, plan.compared_rows / len(target), plan.seed)
         matrix, target, labels = matrix[rows], target[rows], labels[rows]
     folds = deal(labels, min(FOLDS, len(target)), plan.seed)
-    comparison = Comparison({}, {})
+    compared: dict[str, Compared] = {}
     every = candidates(plan)
     for place, (name, fit) in enumerate(every.items()):
         started = time.monotonic()
         progress(name, place / len(every))
-        losses = _losses(fit, matrix, target, folds, plan)
-        comparison.losses[name] = losses
-        comparison.compared[name] = Compared(
+        losses = left_out_losses(fit, matrix, target, folds, plan)
+        compared[name] = Compared(
             score=float(losses.mean()),
             error=float(losses.std(ddof=1) / math.sqrt(len(losses))),
             metric="log_loss" if plan.classifies else "mae",
             seconds=round(time.monotonic() - started, 3),
         )
-    return comparison
+    return compared
 
 
-def _losses(fit: Fit, matrix: Matrix, target: Floats, folds: IntArray, plan: Plan) -> Floats:
-    """Return the loss of each row by the model of the fold that left it out."""
-    losses = np.empty(len(target))
+def left_out_losses(
+    fit: Fit,
+    matrix: Matrix,
+    target: Floats,
+    folds: IntArray,
+    plan: Plan,
+    enough: float = math.inf,
+) -> Floats:
+    """Return losses of rows by a model that was fitted to the rows of the other folds.
+
+    A loss is an absolute error, or the log loss of a class.
+
+    Args:
+        folds: fold of each row, from 0.
+        enough: folds are left out until there are so many losses.
+    """
+    losses: list[Floats] = []
     for fold in range(folds.max() + 1):
+        if sum(map(len, losses)) >= enough:
+            break
         out = folds == fold
-        model = fit(matrix[~out], target[~out], _untold)
-        predicted = predict(model, matrix[out])
-        losses[out] = (
-            log_losses(target[out], predicted) if plan.classifies else abs(target[out] - predicted)
-        )
-    return losses
+        predicted = predict(fit(matrix[~out], target[~out], _untold), matrix[out])
+        truth = target[out]
+        losses.append(log_losses(truth, predicted) if plan.classifies else abs(truth - predicted))
+    return np.concatenate(losses)
 
 
 def _untold(_share: float) -> None:

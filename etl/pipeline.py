@@ -194,6 +194,7 @@ def _manifest(schema: Schema, data: str, options: Options) -> Manifest:
             "leaf": options.leaf,
             "seed": options.seed,
             "held_out": options.held_out,
+            **({"budget": options.budget} if options.compare else {}),
         },
         packages={name: version(name) for name in _PACKAGES},
     )

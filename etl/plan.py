@@ -34,7 +34,7 @@ class Plan:
         leaf: fewest training rows in a leaf of the forest.
         compare: choose among all candidates; false: the forest alone, on all rows.
         budget: seconds on two cores that the comparison is cut to. It is counted in cells, not
-            timed, so that a slow machine chooses the same model.
+            timed, so that a slow machine chooses the same model; the last fit is of all rows.
         group: name of the group, for messages; empty without groups.
     """
 

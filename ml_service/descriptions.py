@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
+from aimq.published import REPORT
 from ml_service.deployment import Deployment, NotServing
-from ml_service.overview import REPORT, Overview
+from ml_service.overview import Overview
 from ml_service.version import Version
 
 #: Of a version that cannot be read.

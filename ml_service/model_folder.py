@@ -17,7 +17,7 @@ from aimq.http.threads import ThreadPool
 from ml_service import canary
 from ml_service.canary import Canary
 from ml_service.loading import load_version
-from ml_service.overview import REPORT, Overview, read_overview
+from ml_service.overview import Overview, read_overview
 from ml_service.runtimes.port import ModelRuntime
 from ml_service.version import Version
 
@@ -150,7 +150,9 @@ class ModelFolder:
         """Return the report of a version, in HTML. Raises `NotFound` without the published one."""
         version = overview.manifest.version
         try:
-            return published.verified(self._home / version, overview.manifest, REPORT).read_bytes()
+            return published.verified(
+                self._home / version, overview.manifest, published.REPORT
+            ).read_bytes()
         except (ModelRefused, OSError) as exc:
             raise NotFound(f"Version {version} of {self.name} has no report.") from exc
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -16,8 +16,6 @@ from aimq.published import Manifest
 from aimq.schema import Schema, load_schema
 
 logger = logging.getLogger(__name__)
-
-REPORT: Final = "report.html"
 
 
 @dataclass(frozen=True, slots=True)

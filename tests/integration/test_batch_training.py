@@ -14,6 +14,7 @@ from aimq.files import connect_files
 from aimq.files.keys import upload_key
 from aimq.jobs.connect import connect_store
 from aimq.jobs.job import Job, Status
+from aimq.jobs.port import Claim
 from aimq.jobs.training import Training
 from aimq.messages import Kind, Message
 from aimq.settings import load_settings
@@ -47,12 +48,14 @@ def site(tmp_path):
         configs = consumer_configs(settings, dict.fromkeys(Kind) | handlers, [UPLOADS])
         consumers = Consumers(broker, context, configs)
 
-        def send(kind):
+        def send(kind, crashes=0):
             asked = msgspec.json.encode(Training(target="price", ending=".csv"))
             job = Job(kind=kind, model="houses", input=asked)
             with script.open("rb") as table:
                 files.put(upload_key(job.job_id), table)
             store.create([job])
+            for _ in range(crashes):  # a claim is given once the one before has run out
+                until(store, lambda: isinstance(store.claim([job.job_id], "dead", 0.001)[0], Claim))
             broker.publish(UPLOADS, Message(job_id=job.job_id, kind=kind)).result(PATIENCE)
             return job.job_id
 
@@ -102,3 +105,21 @@ def test_a_training_is_put_back_when_its_worker_stops(site):
 
     assert gone(end)
     assert store.get(training).status == Status.QUEUED
+
+
+def test_a_training_that_crashes_its_workers_is_given_up(site):
+    store, send, _, _ = site
+    training = send(Kind.TRAINING, crashes=3)
+    until(store, lambda: store.get(training).final)
+
+    assert "ended 3 times with the death of its worker" in store.get(training).error
+
+
+def test_a_training_that_crashed_a_worker_keeps_no_upload_waiting(site):
+    store, send, _, end = site
+    send(Kind.TRAINING, crashes=1)
+    begun(end)
+    upload = send(Kind.SPREADSHEET)
+    until(store, lambda: store.get(upload).final)
+
+    assert store.get(upload).status == Status.DONE

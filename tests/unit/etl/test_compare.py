@@ -8,8 +8,8 @@ from fit_plans import plan
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.candidates import BOOSTING, FOREST, LINEAR, TRIVIAL
-from etl.compare import Compared, compare, rank
+from etl.candidates import BOOSTING, FOREST, LINEAR, TRIVIAL, candidates
+from etl.compare import Compared, compare, left_out_losses, rank
 from etl.evaluate import log_losses
 from etl.resample import deal, sample
 
@@ -96,23 +96,38 @@ def test_a_comparison_is_the_same_again_and_for_any_number_of_threads(monkeypatc
         for jobs in (1, 2)
     )
     for name in NAMES:
-        np.testing.assert_array_equal(first.losses[name], second.losses[name])
+        assert first[name].score == second[name].score
+        assert first[name].error == second[name].error
 
 
 def test_a_short_budget_compares_fewer_rows(monkeypatch):
-    monkeypatch.setattr("etl.compare.FOLDS", 2)
-    random = np.random.default_rng(0)
-    matrix = random.standard_normal((900, 3)).astype(np.float32)
-    told = []
-    comparison = compare(
-        matrix,
-        matrix[:, 0].astype(float),
-        plan(3, trees=2, budget=0.01),
-        lambda name, share: told.append((name, share)),
-    )
-    assert {len(losses) for losses in comparison.losses.values()} == {500}
-    assert [name for name, _ in told] == list(NAMES)
-    assert all(0 <= share < 1 for _, share in told)
+    sizes = []
+
+    def fit(matrix, target, told):
+        sizes.append(len(matrix))
+        return candidates(plan(3))[TRIVIAL](matrix, target, told)
+
+    monkeypatch.setattr("etl.compare.candidates", lambda plan: {TRIVIAL: fit})
+    matrix = np.random.default_rng(0).standard_normal((900, 3)).astype(np.float32)
+    target = matrix[:, 0].astype(float)
+    compare(matrix, target, plan(3, budget=0.01), lambda name, share: None)
+    assert sizes == [400] * 5
+    sizes.clear()
+    compare(matrix, target, plan(3), lambda name, share: None)
+    assert sizes == [720] * 5
+
+
+def test_folds_are_left_out_until_there_are_enough_losses():
+    matrix = np.zeros((100, 1), dtype=np.float32)
+    folds = np.repeat(np.arange(10), 10)
+    trivial = candidates(plan(1))[TRIVIAL]
+    target = np.arange(100.0)
+    some = left_out_losses(trivial, matrix, target, folds, plan(1), enough=25)
+    every = left_out_losses(trivial, matrix, target, folds, plan(1))
+    assert len(some) == 30
+    assert len(every) == 100
+    np.testing.assert_array_equal(some, every[:30])
+    assert every[0] == 54.5  # the median of 10 to 99
 
 
 def test_the_figures_are_those_of_the_rows_left_out():
@@ -120,7 +135,7 @@ def test_the_figures_are_those_of_the_rows_left_out():
     matrix = np.zeros((100, 1), dtype=np.float32)
     target = random.permutation(np.repeat([0.0, 1.0], [80, 20]))
     result = compare(matrix, target, plan(1, ("no", "yes"), trees=2), lambda name, share: None)
-    trivial = result.compared[TRIVIAL]
+    trivial = result[TRIVIAL]
     expected = log_losses(target, np.tile([0.8, 0.2], (100, 1)))
     assert trivial.metric == "log_loss"
     assert trivial.score == pytest.approx(expected.mean())

@@ -7,9 +7,9 @@ import pytest
 from fit_plans import plan
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.datasets import load_diabetes
+from sklearn.datasets import load_diabetes, make_friedman1
 
-from etl.candidates import LINEAR, TRIVIAL, candidates
+from etl.candidates import BOOSTING, LINEAR, TRIVIAL, candidates
 from etl.fit import fit
 from etl.intervals import MEASURED, coverage, crossed, half_widths
 
@@ -63,3 +63,12 @@ def test_intervals_of_a_small_table_hold_nine_tenths_over_repeated_splits(monkey
         for seed in range(12)
     ]
     assert np.mean(shares) == pytest.approx(0.9, abs=0.02)
+
+
+def test_intervals_do_not_widen_where_few_rows_were_compared(monkeypatch):
+    matrix, target = make_friedman1(4_000, noise=1, random_state=1)
+    quick = {name: candidates(plan(10))[name] for name in (TRIVIAL, LINEAR, BOOSTING)}
+    monkeypatch.setattr("etl.compare.candidates", lambda plan: quick)
+    result = fit(matrix.astype(np.float32), target, plan(10, budget=0.01), lambda name, share: None)
+    assert result.chosen == BOOSTING
+    assert result.coverage[90] == pytest.approx(0.9, abs=0.02)
