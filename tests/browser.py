@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -129,12 +130,12 @@ def browser() -> Iterator[Browser]:
         command = [program, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"]
         log = Path(profile) / "log"
         with log.open("wb") as out:
-            process = subprocess.Popen(command, stdout=out, stderr=out)
+            process = subprocess.Popen(command, stdout=out, stderr=out, process_group=0)
         try:
             with connect(_tab(Path(profile), process), max_size=None, proxy=None) as socket:
                 yield Browser(socket)
         finally:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # the command may be a script around it
             process.wait()
 
 
