@@ -79,7 +79,7 @@ async def find_model(context: Context, name: str) -> KnownModel | None:
 def _check(name: str) -> None:
     """Raise `NotFound` if no model can have this name."""
     if not _NAME.fullmatch(name):
-        raise NotFound(f"No model can be named {name[:64]!r}; GET /models lists those there are.")
+        raise NotFound(f"No model can be named {name[:64]!a}; GET /models lists those there are.")
 
 
 def router(context: Context) -> APIRouter:

@@ -68,7 +68,7 @@ class Catalogue:
         if not self._has_looked:
             raise NotServing(None)
         listed = ", ".join(deployment.name for deployment in self.deployments()) or "none"
-        raise NotFound(f"No model {name[:80]!r} is published; there are: {listed}.")
+        raise NotFound(f"No model {name[:80]!a} is published; there are: {listed}.")
 
     def deployments(self) -> list[Deployment]:
         """Return the published models, the default first and the others by name."""

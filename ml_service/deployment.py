@@ -121,7 +121,7 @@ class Deployment:
                 return each
         served = " and ".join(repr(each.name) for each in self.loaded())
         raise NotFound(
-            f"Version {str(version)[:80]!r} of {self.name!r} is not served: {served} is."
+            f"Version {str(version)[:80]!a} of {self.name!r} is not served: {served} is."
         )
 
     def loaded(self) -> list[Version]:

@@ -89,7 +89,7 @@ class ModelFolder:
         available = self.published()
         if version not in available:
             listed = ", ".join(available) or "none"
-            raise NotFound(f"No version {version[:80]!r} is published; there are: {listed}.")
+            raise NotFound(f"No version {version[:80]!a} is published; there are: {listed}.")
         return self._mark(version)
 
     def snapshot(self) -> Snapshot:

@@ -66,7 +66,7 @@ def read_rows(version: Version, asked: InferRequest) -> list[dict[str, Any]]:
     for wanted in asked.outputs or ():
         if wanted.name not in outputs:
             raise ClientError(
-                f"Unknown output {wanted.name[:80]!r}: there is {', '.join(outputs)}."
+                f"Unknown output {wanted.name[:80]!a}: there is {', '.join(outputs)}."
             )
     tensors = {tensor.name: tensor for tensor in asked.inputs}
     missing = [name for name in schema.required if name not in tensors]

@@ -48,7 +48,7 @@ def unknown_model(name: str, names: Iterable[str]) -> NotFound:
     known = sorted(names)
     more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
     listed = ", ".join(known[:_LISTED]) + more or "none"
-    return NotFound(f"No model {name[:64]!r} is served; there are: {listed}.")
+    return NotFound(f"No model {name[:64]!a} is served; there are: {listed}.")
 
 
 def choose_model(header: Sequence[str], models: Sequence[ServedModel]) -> str | None:
