@@ -3,9 +3,10 @@
 Conformal prediction: an interval of ``prediction ± width`` holds the truth of a new row with at
 least the stated probability if the width is the corrected quantile of absolute errors on rows like
 it (Lei, G'Sell, Rinaldo, Tibshirani and Wasserman 2018, Distribution-free predictive inference for
-regression, section 2.2). Errors come from the rows that each fold of a cross-validation leaves out
-(Vovk 2015, Cross-conformal predictors). Fold models see fewer rows than the published one, so that
-the probability is not proven then: it is measured.
+regression, section 2.2). Held-out rows give such errors of the published model. Where they are few,
+errors come from the rows that each fold of a cross-validation leaves out (Vovk 2015,
+Cross-conformal predictors). The models of folds are not the published one, so that the probability
+is not proven: it is measured.
 """
 
 from __future__ import annotations

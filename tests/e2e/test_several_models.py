@@ -79,6 +79,12 @@ def test_a_sheet_is_scored_by_the_model_that_is_named(shared, tmp_path):
     header = next(openpyxl.load_workbook(result).active.values)
     assert header[-2:] == ("predicted_price", "error")
 
+    shared.aimq("upload", str(SAMPLE), "-o", str(result), "--model", "coupes", "--interval", "90")
+    _, row, *_ = rows = list(openpyxl.load_workbook(result).active.values)
+    added = ("predicted_price", "predicted_price_low", "predicted_price_high", "error")
+    assert rows[0][-4:] == added
+    assert row[-3] < row[-4] < row[-2]
+
     by_columns = shared.aimq("upload", str(SAMPLE), "-o", str(result))
     assert "scored by used_cars, version" in by_columns.stdout
 
@@ -91,7 +97,6 @@ def test_a_sheet_is_scored_by_the_model_that_is_named(shared, tmp_path):
         (["models", "use", "coupes", "20200101T000000Z"], f"{OLD}, {NEW}"),
         (["models", "rollback", "used_cars"], "older"),
         (["upload", str(SAMPLE), "--model", "castles"], "coupes, used_cars"),
-        (["upload", str(SAMPLE), "--model", "coupes", "--interval", "90"], "interval"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_exit_code_1(shared, tmp_path, arguments, said):

@@ -72,3 +72,14 @@ def test_intervals_do_not_widen_where_few_rows_were_compared(monkeypatch):
     result = fit(matrix.astype(np.float32), target, plan(10, budget=0.01), lambda name, share: None)
     assert result.chosen == BOOSTING
     assert result.coverage[90] == pytest.approx(0.9, abs=0.02)
+
+
+def test_intervals_come_from_the_held_out_rows_where_they_are_many(monkeypatch):
+    matrix, target = make_friedman1(6_000, noise=1, random_state=1)
+    quick = {name: candidates(plan(10))[name] for name in (TRIVIAL, LINEAR)}
+    monkeypatch.setattr("etl.compare.candidates", lambda plan: quick)
+    result = fit(matrix.astype(np.float32), target, plan(10), lambda name, share: None)
+    errors = np.abs(target[result.unseen] - result.predicted)
+    assert result.intervals == half_widths(errors)
+    assert result.coverage == crossed(errors)
+    assert result.coverage[90] == pytest.approx(0.9, abs=0.02)
