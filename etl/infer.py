@@ -113,12 +113,12 @@ def _feature(column: RawColumn, prediction: str, inference: Inference) -> dict[s
     described: dict[str, Any] = {"name": column.name, "type": str(column.type)}
     blank = column.filled < column.rows
     if not reason and column.type is FeatureType.CATEGORY:
-        categories, other = _categories(column)
+        categories = _categories(column)
         covered = sum(categories.values())
         if covered < column.filled / 2:
             reason = f"free text: {len(column.texts):,} different texts in {column.filled:,} rows"
         described["categories"] = sorted(categories, key=fold)
-        described |= {"other": True} if other else {}
+        described["other"] = True  # predicted with a warning, rather than refused
         blank = column.rows - column.filled > sum(categories.get(word, 0) for word in column.words)
     if reason:
         inference.left_out[column.name] = reason
@@ -162,11 +162,10 @@ def _identifies(column: RawColumn) -> str:
     return "free text" if long else "identifier: every row has a text of its own"
 
 
-def _categories(column: RawColumn) -> tuple[dict[str, int], bool]:
-    """Return the categories that the schema lists, and whether there are others."""
+def _categories(column: RawColumn) -> dict[str, int]:
+    """Return the categories that the schema lists, with their rows."""
     found = column.categories()
-    listed = dict([item for item in found.items() if item[1] >= RARE][:LISTED])
-    return listed, any(name not in listed and name not in column.words for name in found)
+    return dict([item for item in found.items() if item[1] >= RARE][:LISTED])
 
 
 def _usual(column: RawColumn) -> float | str | None:

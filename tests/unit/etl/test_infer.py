@@ -110,6 +110,11 @@ def test_the_example_is_a_usual_record():
     assert str(day.example) == "2024-01-03"
 
 
+def test_a_category_that_is_not_in_the_table_will_be_predicted_too():
+    feature, _ = feature_of(cycle("b", "A"))
+    assert feature.other
+
+
 def test_rare_categories_are_left_to_other():
     feature, _ = feature_of([*cycle("b", "A")[:-4], "c", "c", "d", "e"])
     assert (feature.categories, feature.other, feature.blank) == (("A", "b"), True, False)
@@ -127,7 +132,7 @@ def test_a_category_called_none_is_a_category_where_it_is_frequent():
     often, _ = feature_of(cycle("None", "gas"))
     seldom, _ = feature_of([*cycle("gas", "oil")[:-2], "None", "None"])
     assert (often.categories, often.blank) == (("gas", "None"), False)
-    assert (seldom.categories, seldom.blank, seldom.other) == (("gas", "oil"), True, False)
+    assert (seldom.categories, seldom.blank) == (("gas", "oil"), True)
 
 
 def test_one_category_with_blanks_is_a_feature():
