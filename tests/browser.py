@@ -49,7 +49,7 @@ class Browser:
     def __init__(self, socket: ClientConnection) -> None:
         self._socket, self._count = socket, 0
         self.faults: list[str] = []
-        for domain in ("Page", "Runtime", "Log", "DOM"):
+        for domain in ("Page", "Runtime", "Log"):
             self._call(f"{domain}.enable")
 
     def open(self, url: str) -> None:
@@ -91,9 +91,9 @@ class Browser:
 
     def choose_file(self, selector: str, path: Path) -> None:
         """Choose a file in a file input, as its dialog does."""
-        root = self._call("DOM.getDocument")["root"]["nodeId"]
-        node = self._call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
-        self._call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+        script = f"document.querySelector({json.dumps(selector)})"
+        found = self._call("Runtime.evaluate", expression=script)["result"]
+        self._call("DOM.setFileInputFiles", objectId=found["objectId"], files=[str(path)])
 
     def screenshot(self, path: Path) -> None:
         """Write what the tab shows as a PNG."""

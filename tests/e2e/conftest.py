@@ -30,6 +30,27 @@ def system(trained_models: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         yield system
 
 
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("embedded", id="embedded"),
+        pytest.param(
+            "servers", id="rabbitmq-redis", marks=[pytest.mark.rabbitmq, pytest.mark.redis]
+        ),
+    ],
+)
+def adapters(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """Settings of either pair of adapters; the servers have room of the module's own."""
+    if request.param == "embedded":
+        yield {}
+        return
+    request.getfixturevalue("redis_server")  # skips where there is none
+    rabbit = request.getfixturevalue("rabbitmq_server")
+    with RedisServer() as redis:
+        vhost = rabbit.add_vhost(f"test-{uuid.uuid4().hex[:8]}")
+        yield {"AIMQ_BROKER_URL": vhost, "AIMQ_STORE_URL": redis.url}
+
+
 @pytest.fixture(scope="session")
 def workbook() -> Callable[[int], bytes]:
     """Return a function that makes workbooks of so many valid rows."""

@@ -7,8 +7,6 @@ import os
 import pickle
 import subprocess
 import sys
-import uuid
-from contextlib import ExitStack
 
 import httpx
 import numpy as np
@@ -17,20 +15,13 @@ import pytest
 
 from aimq import published
 from aimq.schema import load_schema, read_columns
-from tests.servers.redis import RedisServer
 from tests.system import ROOT, environment, running
-from tests.tables import write_tables
 
 #: Four trainings take their time on a loaded machine.
 pytestmark = pytest.mark.timeout(400)
 
 ROWS = 60
 NAMES = ("diabetes", "tumours", "wines", "rentals")
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory):
-    return write_tables(tmp_path_factory.mktemp("tables"))
 
 
 @pytest.fixture(scope="module")
@@ -49,25 +40,10 @@ def models(tables, tmp_path_factory):
     return folder / "models"
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        "embedded",
-        pytest.param("servers", marks=[pytest.mark.rabbitmq, pytest.mark.redis]),
-    ],
-)
-def system(request, models, tmp_path_factory):
-    with ExitStack() as stack:
-        more = {}
-        if request.param == "servers":
-            request.getfixturevalue("redis_server")  # skips where there is none
-            rabbit = request.getfixturevalue("rabbitmq_server")
-            more = {
-                "AIMQ_BROKER_URL": rabbit.add_vhost(f"test-{uuid.uuid4().hex[:8]}"),
-                "AIMQ_STORE_URL": stack.enter_context(RedisServer()).url,
-            }
-        environ = environment(tmp_path_factory.mktemp("data"), models, **more)
-        yield stack.enter_context(running(environ))
+@pytest.fixture(scope="module")
+def system(adapters, models, tmp_path_factory):
+    with running(environment(tmp_path_factory.mktemp("data"), models, **adapters)) as system:
+        yield system
 
 
 def version_of(models, name):
