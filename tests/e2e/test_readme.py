@@ -14,7 +14,7 @@ import httpx
 import openpyxl
 import pytest
 
-from tests.system import PATIENCE, ROOT, environment, wait_ready
+from tests.system import PATIENCE, ROOT, environment, running, wait_ready
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
@@ -25,11 +25,14 @@ CALL = {
     "gear_type": "Manual", "vehicle_type": "Sedan Car", "age_in_months": 12, "color": "Black",
     "line": "Sportline", "doors": "4 to 5", "seats": "1 to 3", "climate": "Air Conditioning",
 }  # fmt: skip
-ON_A_RUNNING_SYSTEM = [block for block in BLOCKS if "curl" in block or "bin/aimq" in block]
+OWN_TABLE = next(block for block in BLOCKS if "aimq train" in block)
+ON_A_RUNNING_SYSTEM = [
+    block for block in BLOCKS if ("curl" in block or "bin/aimq" in block) and block != OWN_TABLE
+]
 
 
 def test_every_block_is_run_here():
-    other = [block for block in BLOCKS if block not in ON_A_RUNNING_SYSTEM]
+    other = [block for block in BLOCKS if block not in (*ON_A_RUNNING_SYSTEM, OWN_TABLE)]
     assert [line for block in other for line in block.splitlines()] == MAKE
     assert {"make demo", "make test", "make up"} <= set(MAKE)
     assert len(ON_A_RUNNING_SYSTEM) >= 2
@@ -124,19 +127,35 @@ def test_every_target_exists(line):
     assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-@pytest.mark.parametrize("block", ON_A_RUNNING_SYSTEM, ids=lambda block: block.split()[0])
-def test_the_commands_do_what_they_say_on_a_running_system(block, system, tmp_path):
-    (tmp_path / "assets").symlink_to(ROOT / "assets")
+def run(block, system, folder):
+    """Run a block in a folder as it stands, but for the address and the program."""
     script = block.replace("http://127.0.0.1:8080", system.url).replace(
         ".venv/bin/aimq", f"{shlex.quote(sys.executable)} -m aimq"
     )
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script.replace("curl ", "curl --fail --silent ")],
-        cwd=tmp_path, env=dict(system.environ), capture_output=True, text=True, timeout=100,
+        cwd=folder, env=dict(system.environ), capture_output=True, text=True, timeout=100,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_a_table_of_ones_own_is_trained_and_the_next_one_scored(tmp_path, tables):
+    table = tables["rentals"]
+    table.frame.to_excel(tmp_path / "sales.xlsx", index=False)
+    table.sheet(20).to_excel(tmp_path / "new_sales.xlsx", index=False)
+    environ = environment(tmp_path / "data", tmp_path / "models")
+    with running(environ, models=False) as system:
+        assert "scored by sales" in run(OWN_TABLE, system, tmp_path).stdout
+    assert (tmp_path / "new_sales_predicted.xlsx").is_file()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("block", ON_A_RUNNING_SYSTEM, ids=lambda block: block.split()[0])
+def test_the_commands_do_what_they_say_on_a_running_system(block, system, tmp_path):
+    (tmp_path / "assets").symlink_to(ROOT / "assets")
+    done = run(block, system, tmp_path)
     first = json.loads(done.stdout.partition("}")[0] + "}")
     assert {"job_id", "predicted_price"} & first.keys()
     for named in re.findall(r"-o (\S+)", block):
