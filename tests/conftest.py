@@ -23,6 +23,11 @@ settings.register_profile("aimq", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("aimq")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes for their argument: a workbook holds the time, so that each process names others."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_fixture_post_finalizer(fixturedef: pytest.FixtureDef[Any]) -> None:
     """Close the event loop that pytest-asyncio leaves as the current one after a test.
