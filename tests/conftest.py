@@ -24,7 +24,7 @@ settings.load_profile("aimq")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name bytes for their argument: a workbook holds the time, so that each process names others."""
+    """Name bytes for their argument: those of a workbook hold the time it was made."""
     return argname if isinstance(val, bytes) else None
 
 
