@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import tomli_w
 
 from aimq.errors import Invalid, NotFound, TooLarge
@@ -17,7 +16,7 @@ from aimq.schema.model import parse_schema
 from aimq.settings import Settings
 from etl.described_table import given_schema
 from etl.onnx_trial import checked
-from etl.publish import check_names, stage
+from etl.publish import check_names, draft, stage
 
 #: Largest file, in bytes. Forests of 500 deep trees have a tenth of it.
 LARGEST: Final = 500_000_000
@@ -56,9 +55,9 @@ def run(
         }
         metrics = {"task": described.task, "left_out": {}, "groups": sizes}
         staging.write("schema.toml", tomli_w.dumps(dict(described.source)).encode())
-        staging.write("encoder.json", _json(described.encoder()))
-        staging.write("metrics.json", _json(metrics))
-        manifest = _manifest(described, f"not trained here: imported from {source.name}")
+        staging.write_json("encoder.json", described.encoder())
+        staging.write_json("metrics.json", metrics)
+        manifest = draft(described, f"not trained here: imported from {source.name}")
         return staging.publish(manifest, datetime.now(UTC), settings.keep_versions)
 
 
@@ -80,18 +79,3 @@ def _files(schema: Schema, source: Path) -> dict[str, Path]:
         if path.stat().st_size > LARGEST:
             raise TooLarge(f"{path}: is over {LARGEST // 1_000_000} MB.")
     return files
-
-
-def _manifest(schema: Schema, data: str) -> Manifest:
-    return Manifest(
-        name=schema.name,
-        version="",
-        groups=list(schema.groups),
-        files={},
-        created_at="",
-        data=data,
-    )
-
-
-def _json(content: object) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(content))

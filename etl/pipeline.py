@@ -25,7 +25,7 @@ from etl.fit_groups import check_rows, fit_groups
 from etl.generate import ROWS, SEED
 from etl.inference_table import show_inference
 from etl.profile import build
-from etl.publish import check_names, stage
+from etl.publish import check_names, draft, stage
 from etl.report import progress_of, show
 
 __all__ = ["BUDGET", "SCHEMAS", "run"]
@@ -152,8 +152,8 @@ def _train(
             "groups": groups.reports,
         }
         staging.write("schema.toml", tomli_w.dumps(dict(schema.source)).encode())
-        staging.write("encoder.json", _json(schema.encoder()))
-        staging.write("metrics.json", _json(metrics))
+        staging.write_json("encoder.json", schema.encoder())
+        staging.write_json("metrics.json", metrics)
         staging.write(PROFILE, encode_profile(profile))
         report = html_report.write(
             cleaned, groups, data=table.data, left_out=table.left_out, notes=table.notes
@@ -182,13 +182,8 @@ def _plan(schema: Schema, options: Options) -> Plan:
 
 
 def _manifest(schema: Schema, data: str, options: Options) -> Manifest:
-    return Manifest(
-        name=schema.name,
-        version="",
-        groups=list(schema.groups),
-        files={},
-        created_at="",
-        data=data,
+    return msgspec.structs.replace(
+        draft(schema, data),
         settings={
             "trees": options.trees,
             "leaf": options.leaf,
@@ -198,7 +193,3 @@ def _manifest(schema: Schema, data: str, options: Options) -> Manifest:
         },
         packages={name: version(name) for name in _PACKAGES},
     )
-
-
-def _json(content: object) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(content))

@@ -44,6 +44,17 @@ def check_names(schema: Schema) -> None:
             )
 
 
+def draft(schema: Schema, data: str) -> Manifest:
+    """Return the manifest of a version in the making; `Staging.publish` fills in the rest.
+
+    Args:
+        data: where the version comes from, in words.
+    """
+    return Manifest(
+        name=schema.name, version="", groups=list(schema.groups), files={}, created_at="", data=data
+    )
+
+
 class Staging:
     """A version in the making. Use through `stage`; not thread-safe."""
 
@@ -55,6 +66,10 @@ class Staging:
         with _mapped(self.folder):
             _write(self.folder / name, content)
         return len(content)
+
+    def write_json(self, name: str, content: object) -> int:
+        """Do as `write` with indented JSON."""
+        return self.write(name, msgspec.json.format(msgspec.json.encode(content)))
 
     def publish(self, manifest: Manifest, now: datetime, keep: int = 5) -> Manifest:
         """Put the staged files into service, and delete versions that are too old.
