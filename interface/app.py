@@ -30,6 +30,7 @@ from interface import (
     predictions,
     readiness,
     tasks,
+    template,
     training,
     uploads,
 )
@@ -41,7 +42,7 @@ from interface.sweep import expire, republish_lost, sweep
 
 _ABOUT: Final = "Takes spreadsheets and single records, and gives predictions."
 _ROUTERS: Final = (
-    tasks, jobs, uploads, models, training, factorials, factorial_reports, dead_letters,
+    tasks, jobs, uploads, models, template, training, factorials, factorial_reports, dead_letters,
 )  # fmt: skip
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 // The models: which one the page works with, its scores, its versions.
 
-import { $, json, make, number, opened, options, post } from "./api.js";
+import { $, download, json, make, number, opened, options, post } from "./api.js";
 
 const METRICS = { mae: "mean error", mape: "mean error in %", r2: "R²", accuracy: "accuracy", log_loss: "log loss" };
 const PERCENT = new Set(["mape", "accuracy", "balanced_accuracy"]);
@@ -14,6 +14,10 @@ let listener = () => {};
 export function onModel(changed) {
   listener = changed;
   $("model").addEventListener("change", choose);
+  $("template").addEventListener("click", () => {
+    const { name } = chosen();
+    download(`models/${encodeURIComponent(name)}/template`, `${name}_template.xlsx`).catch((error) => window.alert(error.message));
+  });
 }
 
 export const chosen = () => models.find((model) => model.name === $("model").value);
@@ -43,6 +47,7 @@ function choose() {
   const several = models.length > 1;
   $("interval-choice").hidden = !model || model.task === "classification";
   $("scored-by-choice").hidden = !several;
+  $("template").disabled = !model;
   const by = $("scored-by").value;
   $("scored-by").replaceChildren(make("option", { value: "" }, "the model whose columns the sheet has"),
     ...(model ? [make("option", { value: model.name, selected: by !== "" }, `the chosen model, ${model.name}`)] : []));

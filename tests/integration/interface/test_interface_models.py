@@ -1,17 +1,21 @@
 """Several models behind one interface: which one a sheet, a task or a record is for."""
 
 import asyncio
+import io
 import json
 
+import openpyxl
 import pytest
 import pytest_asyncio
 
 from aimq.jobs.job import Status
 from aimq.messages import Kind
 from aimq.ml_client.relay import MlRelay
+from aimq.schema.model import parse_schema
 from interface import schema_cache
 from interface.metrics import Metrics
 from interface.schema_cache import SchemaCache
+from interface.template import write_template
 from tests.integration.interface.conftest import serving, settle, upload, workbook
 from tests.integration.interface.stub_ml import HOUSES, PREDICTION, SOURCE, WINE
 
@@ -368,3 +372,31 @@ async def test_jobs_without_a_model_say_so(door, store):
     (job,) = (await door.get("/jobs")).json()
     assert (job["kind"], job["model"]) == (Kind.PREDICTION, "")
     assert (await upload(door)).json()["model"] == "used_cars"
+
+
+# a workbook to fill in
+
+
+@pytest.mark.parametrize("name", ["used_cars", "houses", "wine"])
+async def test_the_template_of_a_model_is_a_sheet_for_it(door, name):
+    answer = await door.get(f"/models/{name}/template")
+
+    assert answer.status_code == 200
+    assert answer.headers["content-disposition"] == f'attachment; filename="{name}_template.xlsx"'
+    assert (await sheet(door, answer.content)).json()["model"] == name
+
+
+async def test_there_is_no_template_of_a_model_that_is_not_there(door):
+    answer = await door.get("/models/castles/template")
+
+    assert answer.status_code == 404
+    assert "houses" in answer.json()["detail"]
+
+
+def test_names_in_a_template_are_no_formulas_and_dates_are_dates():
+    source = {**HOUSES, "features": [{"name": "=1+1", "type": "number"}, HOUSES["features"][2]]}
+    content = io.BytesIO(write_template(parse_schema(source)))
+    header, row = openpyxl.load_workbook(content).active.iter_rows()
+
+    assert [(cell.value, cell.data_type) for cell in header] == [("=1+1", "s"), ("sold", "s")]
+    assert row[1].is_date
