@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import openpyxl
 import pandas as pd
 import pytest
 
-from tests.system import ROOT, System, environment, running
+from tests.system import PATIENCE, ROOT, System, environment, running
 
 PAGE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
@@ -127,6 +128,10 @@ def after_drift(said: str, folder: Path, system: System | None) -> None:
     assert {"area", "rooms"} <= {feature["name"] for feature in features}
 
 
+def served(system):
+    return {model["name"] for model in httpx.get(f"{system.url}/models").json()["models"]}
+
+
 #: What is to be seen after a block that has these words.
 SEEN = {
     "train houses.xlsx --target": after_training,
@@ -162,5 +167,8 @@ def test_every_command_of_the_tutorial_does_what_it_says(trained_models, tmp_pat
             for words, check in SEEN.items():
                 if words in block:
                     check(said, folder, system)
-        names = {model["name"] for model in httpx.get(f"{system.url}/models").json()["models"]}
-        assert {"used_cars", "houses", "visits", "houses_imported"} <= names
+        wanted = {"used_cars", "houses", "visits", "houses_imported"}
+        deadline = time.monotonic() + PATIENCE  # the folder is looked at once a second
+        while not wanted <= (names := served(system)):
+            assert time.monotonic() < deadline, names
+            time.sleep(0.1)
