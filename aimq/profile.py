@@ -18,6 +18,9 @@ from aimq.errors import ModelRefused
 PROFILE: Final = "profile.json"
 #: Half-widths per group: the n-th, from 1, belongs to an interval of n %.
 LEVELS: Final = 99
+#: Interval that may be asked for, in percent.
+LEAST_INTERVAL: Final = 50
+MOST_INTERVAL: Final = LEVELS
 
 
 class ColumnProfile(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ Versions are UTC times (``20260131T120000Z``), so that their order by name is th
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,8 @@ MANIFEST: Final = "manifest.json"
 CURRENT: Final = "current"
 REPORT: Final = "report.html"
 FORMAT: Final = 1
+#: What a model may be called: the name stands in paths as it is, and names a folder.
+MODEL_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

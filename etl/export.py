@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -58,8 +59,9 @@ def export(model: Estimator, matrix: Matrix, name: str) -> Exported:
         ModelRefused: it cannot be exported, or the files differ.
     """
     onnx, pickled = to_onnx(model, matrix.shape[1], name), to_pickle(model)
-    parity = check_parity(onnx, pickled, np.concatenate([matrix, at_thresholds(onnx, matrix)]))
-    return Exported(onnx, pickled, parity, predict_onnx(onnx, matrix))
+    answer = open_onnx(onnx)
+    parity = _parity(answer, pickled, np.concatenate([matrix, at_thresholds(onnx, matrix)]))
+    return Exported(onnx, pickled, parity, answer(matrix))
 
 
 def to_onnx(model: Estimator, features: int, name: str = "forest") -> bytes:
@@ -120,15 +122,29 @@ def to_pickle(model: Estimator) -> bytes:
     return pickle.dumps(model, protocol=5)
 
 
-def predict_onnx(onnx: bytes, matrix: Matrix) -> Floats:
-    """Return an ONNX file's answers: float64 (n,), or probabilities (n, classes)."""
+def session(onnx: bytes) -> Any:  # noqa: ANN401 - onnxruntime publishes no types
+    """Load an ONNX file in ONNX Runtime, without its warnings. Raises what ONNX Runtime raises."""
     from aimq.ort import onnxruntime  # noqa: PLC0415 - slow to import
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-    answers = np.asarray(session.run([OUTPUT], {INPUT: matrix})[0], dtype=np.float64)
-    return answers[:, 0] if answers.shape[1] == 1 else answers
+    return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+
+
+def open_onnx(onnx: bytes) -> Callable[[Matrix], Floats]:
+    """Load an ONNX file once; return a function that answers as `predict_onnx`."""
+    loaded = session(onnx)
+
+    def answer(matrix: Matrix) -> Floats:
+        answers = np.asarray(loaded.run([OUTPUT], {INPUT: matrix})[0], dtype=np.float64)
+        return answers[:, 0] if answers.shape[1] == 1 else answers
+
+    return answer
+
+
+def predict_onnx(onnx: bytes, matrix: Matrix) -> Floats:
+    """Return an ONNX file's answers: float64 (n,), or probabilities (n, classes)."""
+    return open_onnx(onnx)(matrix)
 
 
 def at_thresholds(onnx: bytes, matrix: Matrix) -> Matrix:
@@ -169,7 +185,11 @@ def check_parity(onnx: bytes, pickled: bytes, matrix: Matrix) -> float:
     Raises:
         ModelRefused: it is over `TOLERANCE`, or an answer is no finite number.
     """
-    fast = predict_onnx(onnx, matrix)
+    return _parity(open_onnx(onnx), pickled, matrix)
+
+
+def _parity(answer: Callable[[Matrix], Floats], pickled: bytes, matrix: Matrix) -> float:
+    fast = answer(matrix)
     slow = predict(pickle.loads(pickled), matrix)  # noqa: S301 - made by `to_pickle` here
     scale = np.ones(1)
     if slow.ndim == 1:

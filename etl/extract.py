@@ -9,6 +9,7 @@ from typing import Final
 
 import pandas as pd
 
+from aimq import csv_format
 from aimq.errors import Invalid, NotFound, UnsupportedMedia
 from etl.column_names import named
 
@@ -69,7 +70,7 @@ def _workbook(path: Path) -> pd.DataFrame:
 def _text(path: Path) -> pd.DataFrame:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            separator = _separator(file.read(_SAMPLE_BYTES))
+            separator = csv_format.separator(file.read(_SAMPLE_BYTES))
             file.seek(0)
             header = next(filter(None, csv.reader(file, delimiter=separator)), [])
         with warnings.catch_warnings():
@@ -89,11 +90,6 @@ def _text(path: Path) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error, OSError) as exc:
         raise Invalid(f"{path}: cannot be read as a table: {exc}") from exc
     return named(path, header, table)
-
-
-def _separator(sample: str) -> str:
-    header = sample.partition("\n")[0]
-    return max(",;\t|", key=header.count)
 
 
 def _parquet(path: Path) -> pd.DataFrame:

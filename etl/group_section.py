@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from aimq.schema import Schema, Task
 from etl import plots
 from etl.evaluate import log_losses
-from etl.export import predict_onnx
+from etl.export import open_onnx
 from etl.held_out_section import class_errors, number_errors
 from etl.html_tags import Html, items, plot_figure, side_by_side, table, tag
 from etl.importance import Importance, permutation_importance
@@ -82,7 +83,7 @@ def _named(name: str, chosen: str) -> str:
 
 
 def _importance(schema: Schema, fitted: Fitted, matrix: Matrix, truth: Floats) -> list[Html]:
-    errors = partial(_errors, fitted, truth)
+    errors = partial(_errors, open_onnx(fitted.onnx), truth)
     found = permutation_importance(schema, matrix, errors, _SEED)
     metric = "log loss" if fitted.predicted.ndim > 1 else "mean error"
     return [
@@ -98,8 +99,10 @@ def _importance(schema: Schema, fitted: Fitted, matrix: Matrix, truth: Floats) -
     ]
 
 
-def _errors(fitted: Fitted, truth: Floats, rows: Matrix, places: NDArray[np.intp]) -> Floats:
-    answers = predict_onnx(fitted.onnx, rows)
+def _errors(
+    answer: Callable[[Matrix], Floats], truth: Floats, rows: Matrix, places: NDArray[np.intp]
+) -> Floats:
+    answers = answer(rows)
     if answers.ndim > 1:
         return log_losses(truth[places], answers)
     errors: Floats = np.abs(truth[places] - answers)

@@ -13,6 +13,7 @@ from aimq.errors import Invalid
 from aimq.schema import RecordEncoder, Schema, Task
 from aimq.schema.jsonschema import example
 from etl import onnx_graph
+from etl.export import session
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -40,10 +41,10 @@ def checked(path: Path, schema: Schema, say: Callable[[str], None]) -> bytes:
     if classes:
         _check_labels(path, onnx_graph.labels(model), schema)
     onnx_graph.keep_one_output(model, probabilities=classes)
-    session = _session(path, model)
-    if session.get_outputs()[0].type != "tensor(float)":
-        raise Invalid(_wanted(path, schema, f"its output is {session.get_outputs()[0].type}"))
-    if _try(path, session, schema).ndim == 1:
+    loaded = _session(path, model)
+    if loaded.get_outputs()[0].type != "tensor(float)":
+        raise Invalid(_wanted(path, schema, f"its output is {loaded.get_outputs()[0].type}"))
+    if _try(path, loaded, schema).ndim == 1:
         onnx_graph.as_column(model)
     onnx_graph.set_shapes(model, len(schema.matrix_columns), schema.outputs)
     answers = _try(path, _session(path, model), schema)
@@ -61,21 +62,15 @@ def checked(path: Path, schema: Schema, say: Callable[[str], None]) -> bytes:
 
 
 def _session(path: Path, model: ModelProto) -> Any:  # noqa: ANN401 - onnxruntime publishes no types
-    from aimq.ort import onnxruntime  # noqa: PLC0415 - slow to import
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        return session(model.SerializeToString())
     except Exception as exc:  # onnxruntime's exceptions share no base class
         raise Invalid(f"{path}: cannot be loaded by ONNX Runtime: {exc}") from exc
 
 
-def _check_input(path: Path, session: Any, width: int) -> None:  # noqa: ANN401 - see _session
+def _check_input(path: Path, loaded: Any, width: int) -> None:  # noqa: ANN401 - see _session
     """Refuse what is not one float matrix of any number of rows by ``width`` columns."""
-    inputs = session.get_inputs()
+    inputs = loaded.get_inputs()
     found = ", ".join(f"{i.name}: {i.type} {i.shape}" for i in inputs) or "none"
     shape = inputs[0].shape if len(inputs) == 1 and inputs[0].type == "tensor(float)" else []
     any_rows = len(shape) == 2 and not isinstance(shape[0], int)  # noqa: PLR2004 - a matrix
@@ -96,16 +91,16 @@ def _check_labels(path: Path, labels: list[str], schema: Schema) -> None:
         )
 
 
-def _try(path: Path, session: Any, schema: Schema) -> Matrix:  # noqa: ANN401 - see _session
+def _try(path: Path, loaded: Any, schema: Schema) -> Matrix:  # noqa: ANN401 - see _session
     """Return the answers to a few rows. Raises `Invalid` unless each row has its own."""
     row = np.array(RecordEncoder(schema).encode(example(schema)).row, dtype=np.float32)
     scales = np.array(_SCALES, dtype=np.float32)[:, None]
     rows = np.where(schema.coded, row, row * scales).astype(np.float32)
-    name = session.get_inputs()[0].name
+    name = loaded.get_inputs()[0].name
     try:
-        answers: Matrix = session.run(None, {name: rows})[0]
+        answers: Matrix = loaded.run(None, {name: rows})[0]
         alone = np.concatenate(
-            [session.run(None, {name: rows[i : i + 1]})[0] for i in range(len(rows))]
+            [loaded.run(None, {name: rows[i : i + 1]})[0] for i in range(len(rows))]
         )
     except Exception as exc:  # onnxruntime's exceptions share no base class
         raise Invalid(f"{path}: a trial with {len(rows)} rows failed: {exc}") from exc

@@ -45,9 +45,10 @@ def build(
         intervals: group to the half-widths for 1 to 99 %, empty if it has none.
     """
     matrix = columns.matrix(seen)
-    features = [feature for feature in schema.features for _ in feature.matrix_columns]
     profiles, bins = [], []
-    for place, (feature, name) in enumerate(zip(features, schema.matrix_columns, strict=True)):
+    for place, (feature, name) in enumerate(
+        zip(schema.matrix_features, schema.matrix_columns, strict=True)
+    ):
         values, coded = matrix[:, place].astype(np.float64), schema.coded[place]
         edges = _code_edges(feature) if coded else _edges(values)
         bins.append(np.searchsorted(edges, values, side="right").astype(np.int32))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final
 
@@ -12,12 +11,11 @@ from fastapi.responses import Response
 from aimq.errors import NotFound
 from aimq.http.bodies import read_body
 from aimq.http.problems import documented
+from aimq.published import MODEL_NAME
 from interface.context import Context
 from interface.responses import relayed_response
 from interface.schema_cache import KnownModel
 
-#: Names as the ML service takes them: none of them changes a path.
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _MAX_BODY: Final = 4096
 _CONTENT_TYPE: Final = (b"content-type", b"application/json")
 Document = dict[str, Any]
@@ -78,7 +76,7 @@ async def find_model(context: Context, name: str) -> KnownModel | None:
 
 def _check(name: str) -> None:
     """Raise `NotFound` if no model can have this name."""
-    if not _NAME.fullmatch(name):
+    if not MODEL_NAME.fullmatch(name):
         raise NotFound(f"No model can be named {name[:64]!a}; GET /models lists those there are.")
 
 

@@ -20,6 +20,7 @@ from aimq.errors import AimqError, Disconnected, Invalid
 from aimq.http.bodies import read_body
 from aimq.http.documentation import API_KEY
 from aimq.http.problems import documented
+from aimq.profile import LEAST_INTERVAL, MOST_INTERVAL
 from interface.context import Context
 from interface.models import model_path
 from interface.record_schemas import ANY_PREDICTION, ANY_RECORD, PREDICTION, RECORD, json_body
@@ -33,7 +34,7 @@ _INTERVAL: Final = {
     "in": "query",
     "required": False,
     "description": "Per cent that a prediction interval is to cover.",
-    "schema": {"type": "integer", "minimum": 50, "maximum": 99},
+    "schema": {"type": "integer", "minimum": LEAST_INTERVAL, "maximum": MOST_INTERVAL},
 }
 _NAME: Final = {
     "name": "name",

@@ -11,7 +11,7 @@ import msgspec
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from aimq import telemetry
+from aimq import csv_format, telemetry
 from aimq.errors import FieldError, Invalid, UnsupportedMedia
 from aimq.http.problems import documented
 from aimq.jobs.job import Job
@@ -184,8 +184,7 @@ def _csv_header(file: BinaryIO) -> list[str] | None:
     file.seek(0)
     try:  # the sample may end within a character
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(file.read(_SAMPLE))
-        separator = max(",;\t|", key=text.partition("\n")[0].count)
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=csv_format.separator(text))
         row: list[str] = next(filter(None, rows), [])
     except (UnicodeDecodeError, csv.Error):
         return None

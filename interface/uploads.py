@@ -14,6 +14,7 @@ from aimq.http.problems import documented
 from aimq.jobs.job import Job
 from aimq.messages import Kind
 from aimq.ml_client.served_models import choose_model
+from aimq.profile import LEAST_INTERVAL, MOST_INTERVAL
 from aimq.schema.model import Task
 from aimq.workbook.columns import check_columns
 from interface.context import Context
@@ -39,7 +40,11 @@ _BODY: Final = {
 
 Interval = Annotated[
     int | None,
-    Query(ge=50, le=99, description="Per cent that prediction intervals are to cover."),
+    Query(
+        ge=LEAST_INTERVAL,
+        le=MOST_INTERVAL,
+        description="Per cent that prediction intervals are to cover.",
+    ),
 ]
 
 

@@ -20,6 +20,7 @@ from aimq.http.guard import Guard
 from aimq.http.serve import address, serve
 from aimq.http.threads import ThreadPool
 from aimq.http.workers import MODEL_CHANGES, Worker, for_all, listen, supervise
+from aimq.profile import LEAST_INTERVAL, MOST_INTERVAL
 from aimq.settings import Settings
 from aimq.telemetry import configure_logging
 from ml_service import drift_routes, models, openapi, rate_limit, simulated_model, v2
@@ -40,7 +41,11 @@ logger = logging.getLogger(__name__)
 #: How sure a number is to be, as the routes document it.
 _Interval = Annotated[
     int | None,
-    Query(ge=50, le=99, description="Percentage of an interval around each number, if wanted."),
+    Query(
+        ge=LEAST_INTERVAL,
+        le=MOST_INTERVAL,
+        description="Percentage of an interval around each number, if wanted.",
+    ),
 ]
 #: Largest bodies that may be held at one time, in number.
 _HELD_BODIES: Final = 4

@@ -13,10 +13,11 @@ from urllib.parse import parse_qs
 import numpy as np
 
 from aimq.errors import Invalid
+from aimq.profile import LEAST_INTERVAL, MOST_INTERVAL
 from ml_service.version import ONNX, Version
 
 #: Shares of the outcomes that may be asked for, in percent.
-SHARES: Final = range(50, 100)
+SHARES: Final = range(LEAST_INTERVAL, MOST_INTERVAL + 1)
 
 #: Group to half the width of its interval; empty: no interval is asked for.
 HalfWidths = Mapping[str, np.float32]

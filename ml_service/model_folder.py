@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from aimq import published
 from aimq.errors import AimqError, InternalError, ModelRefused, NotFound
 from aimq.http.threads import ThreadPool
+from aimq.published import MODEL_NAME
 from ml_service import canary
 from ml_service.canary import Canary
 from ml_service.loading import load_version
@@ -25,9 +25,6 @@ logger = logging.getLogger(__name__)
 
 #: Name of a version and time of its manifest: changes with each publication.
 Mark = tuple[str, int]
-
-#: What may stand in a path of the API as it is.
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 class Snapshot(NamedTuple):
@@ -46,7 +43,7 @@ def model_names(models_dir: Path) -> set[str]:
     """Return the folders that may be models. Blocks."""
     try:
         with os.scandir(models_dir) as entries:
-            return {e.name for e in entries if _NAME.fullmatch(e.name) and e.is_dir()}
+            return {e.name for e in entries if MODEL_NAME.fullmatch(e.name) and e.is_dir()}
     except FileNotFoundError:
         return set()
 

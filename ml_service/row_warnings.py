@@ -37,8 +37,7 @@ class RowWarnings:
     """
 
     def __init__(self, schema: Schema, profile: Profile) -> None:
-        features = [feature for feature in schema.features for _ in feature.matrix_columns]
-        self._columns = list(zip(features, profile.columns, strict=True))
+        self._columns = list(zip(schema.matrix_features, profile.columns, strict=True))
         self._low, self._high = np.array([_range(*each) for each in self._columns]).T[:, :, None]
         pairs = np.array(profile.never_together, np.intp).reshape(-1, 2)  # two bins for each pair
         bins, places = np.unique(pairs, axis=0, return_inverse=True)

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from aimq.cli.client import Client
 from aimq.errors import AimqError, ClientError, TransientError
+from aimq.profile import LEAST_INTERVAL, MOST_INTERVAL
 from aimq.settings import load_settings
 
 _FINAL = {"done", "failed", "cancelled"}
@@ -28,7 +29,12 @@ def upload(
         str, typer.Option(help="Name of the model; without it, the one whose columns the file has.")
     ] = "",
     interval: Annotated[
-        int | None, typer.Option(min=50, max=99, help="Per cent that prediction intervals cover.")
+        int | None,
+        typer.Option(
+            min=LEAST_INTERVAL,
+            max=MOST_INTERVAL,
+            help="Per cent that prediction intervals cover.",
+        ),
     ] = None,
 ) -> None:
     """Upload a spreadsheet, watch it progress, and download the result."""

@@ -98,7 +98,12 @@ class Schema:
     @property
     def coded(self) -> tuple[bool, ...]:
         """For each column of the matrix: True if it holds codes."""
-        return tuple(feature.coded for feature in self.features for _ in feature.matrix_columns)
+        return tuple(feature.coded for feature in self.matrix_features)
+
+    @property
+    def matrix_features(self) -> tuple[Feature, ...]:
+        """For each column of the matrix: the feature that it belongs to."""
+        return tuple(feature for feature in self.features for _ in feature.matrix_columns)
 
     @property
     def outputs(self) -> int:
