@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from aimq.published import MANIFEST
-from tests.system import PATIENCE, ROOT, environment, free_ports, run_aimq
+from tests.system import PATIENCE, ROOT, environment, free_ports, get, run_aimq
 
 SAMPLE = ROOT / "assets" / "sample_files" / "1000_rows.xlsx"
 PRODUCTION = {"AIMQ_ENVIRONMENT": "production"}
@@ -69,7 +69,7 @@ class Service:
         return self._log.read_text().splitlines()
 
     def readiness(self):
-        return httpx.get(f"{self.url}/health/ready", timeout=30)
+        return get(f"{self.url}/health/ready")
 
     def wait(self, true):
         deadline = time.monotonic() + PATIENCE
@@ -104,7 +104,7 @@ def started(environ, tmp_path):
 
 
 def alive(service):
-    return httpx.get(f"{service.url}/health/live", timeout=30).is_success
+    return get(f"{service.url}/health/live").is_success
 
 
 @pytest.mark.parametrize(

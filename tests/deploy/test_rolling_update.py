@@ -22,7 +22,7 @@ import openpyxl
 import pytest
 
 from tests.deploy.balancer import Balancer
-from tests.system import PATIENCE, ROOT, constants, environment, free_ports
+from tests.system import PATIENCE, ROOT, answers, constants, environment, free_ports
 
 SAMPLE = ROOT / "assets" / "sample_files" / "100_rows.xlsx"
 ROUNDS = 2
@@ -100,9 +100,8 @@ class Fleet:
         url = f"http://127.0.0.1:{self.ports[service][number]}/health/ready"
         deadline = time.monotonic() + PATIENCE
         while True:
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(url, timeout=5).is_success:
-                    return
+            if answers(url):
+                return
             assert self._processes[service, number].poll() is None, self._log.read_text()[-3000:]
             assert time.monotonic() < deadline, f"{service} is not ready"
             time.sleep(0.05)
@@ -144,7 +143,7 @@ class Clients:
             answer = http.post("/predict", json=record)
             self._count("predict", answer, 200)
 
-        self._repeat(ask, pause=0.01)
+        self._repeat(ask, pause=0.05)
 
     def _upload(self) -> None:
         content = SAMPLE.read_bytes()
@@ -154,7 +153,7 @@ class Clients:
             if self._count("upload", answer, 202):
                 self.accepted.append(answer.json()["job_id"])
 
-        self._repeat(ask, pause=0.1)
+        self._repeat(ask, pause=0.5)
 
     def _repeat(self, ask, pause: float) -> None:
         with httpx.Client(base_url=self.url, timeout=30) as http:
