@@ -68,8 +68,9 @@ class Browser:
         """Return once an expression is true."""
         deadline = time.monotonic() + PATIENCE
         while not self.run(f"Boolean({script})"):
-            said = self.run("document.body?.innerText")
-            assert time.monotonic() < deadline, f"{script}\n{self.faults}\n{said}"
+            if time.monotonic() > deadline:
+                said = self.run("document.body?.innerText")
+                raise AssertionError(f"{script}\n{self.faults}\n{said}")
             time.sleep(0.05)
 
     def text(self, selector: str) -> str:
@@ -86,8 +87,10 @@ class Browser:
         )
 
     def click(self, selector: str) -> None:
-        """Click an element."""
-        self.run(f"document.querySelector({json.dumps(selector)}).click()")
+        """Click an element once it can be clicked."""
+        at = f"document.querySelector({json.dumps(selector)})"
+        self.until(f"{at} && !{at}.closest('[inert]')")
+        self.run(f"{at}.click()")
 
     def choose_file(self, selector: str, path: Path) -> None:
         """Choose a file in a file input, as its dialog does."""

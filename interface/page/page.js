@@ -145,3 +145,4 @@ repeat(() => refreshModels().catch(wait), 5000);
 repeat(refreshJobs, 3000);
 repeat(refreshDead, 10_000);
 repeat(refreshHealth, 5000);
+$("main").inert = false; // what was clicked before would be lost

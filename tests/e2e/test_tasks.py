@@ -1,5 +1,6 @@
 """Tasks through real processes, as a program meets them."""
 
+import functools
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +13,7 @@ from aimq.factorial import digits, factorial, preview
 from tests.system import ROOT, environment, running
 
 
+@functools.cache
 def record():
     path = ROOT / "assets" / "sample_files" / "1_row.xlsx"
     header, values = openpyxl.load_workbook(path).worksheets[0].iter_rows(values_only=True)
