@@ -58,7 +58,7 @@ def study(names: Sequence[str], tasks: int, rounds: int, singles: int) -> dict[s
             drivers[name] = stack.enter_context(
                 running(
                     name,
-                    broker.add_vhost(f"v{number}"),
+                    broker.new_vhost(),
                     store.url.replace("/0", f"/{number}"),
                     folder / f"{name}.log",
                 )

@@ -227,16 +227,21 @@ class Services:
     def left(self) -> dict[str, str]:
         """Return what is in the queues but for dead letters, by the server's own count."""
         if self.rabbit is None:
-            counts = {queue: self.broker.counts(queue) for queue in WORK_QUEUES}
-            return {q: str(c) for q, c in counts.items() if c.ready or c.held or c.delayed}
+            return self._waiting()
         return {
             name: f"{ready} ready, {unacked} unacknowledged"
             for name, (ready, unacked) in self.rabbit.queues(self._vhost()).items()
             if unacked or (ready and not name.endswith(".dead"))
         }
 
+    def _waiting(self) -> dict[str, str]:
+        """The same by the adapter's count, which on RabbitMQ leaves out what others hold."""
+        counts = {queue: self.broker.counts(queue) for queue in WORK_QUEUES}
+        return {q: str(c) for q, c in counts.items() if c.ready or c.held or c.delayed}
+
     def all_is_quiet(self) -> bool:
         """Return once nothing is in the queues but dead letters, nor held by anybody."""
+        self.until(lambda: not self._waiting())  # the server's own count takes a second each time
         return self.until(lambda: not self.left())
 
     def until(self, look: Callable[[], Found]) -> Found:

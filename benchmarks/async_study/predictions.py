@@ -48,7 +48,7 @@ def contestants(stage: Stage, used: Servers, log: Path) -> Iterator[list[Contest
     store_url = used.store.url.replace("/0", "/15")
     theirs = redis.Redis.from_url(store_url)
     (port,) = free_ports(1)
-    broker_url = used.broker.add_vhost("rival")
+    broker_url = used.broker.new_vhost()
     with web(broker_url, store_url, stage.system.ml_url, port, log) as url:
         both = [
             Contestant(OURS, stage.system.url, lambda: int(ours.zcard("aimq:status:done"))),

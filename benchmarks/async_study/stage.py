@@ -34,7 +34,7 @@ class Servers:
         if self.broker is None or self.store is None:
             return {}
         return {
-            "AIMQ_BROKER_URL": self.broker.add_vhost(f"study-{number}"),
+            "AIMQ_BROKER_URL": self.broker.new_vhost(),
             "AIMQ_STORE_URL": self.store.url.replace("/0", f"/{number}"),
         }
 

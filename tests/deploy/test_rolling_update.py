@@ -177,7 +177,7 @@ def embedded(_: pytest.FixtureRequest) -> dict[str, str]:
 def infrastructure(request: pytest.FixtureRequest) -> dict[str, str]:
     rabbit = request.getfixturevalue("rabbitmq_server")
     return {
-        "AIMQ_BROKER_URL": rabbit.add_vhost("rolling"),
+        "AIMQ_BROKER_URL": rabbit.new_vhost(),
         "AIMQ_STORE_URL": request.getfixturevalue("redis_url"),
     }
 

@@ -1,5 +1,4 @@
 import io
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -47,7 +46,7 @@ def adapters(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     request.getfixturevalue("redis_server")  # skips where there is none
     rabbit = request.getfixturevalue("rabbitmq_server")
     with RedisServer() as redis:
-        vhost = rabbit.add_vhost(f"test-{uuid.uuid4().hex[:8]}")
+        vhost = rabbit.new_vhost()
         yield {"AIMQ_BROKER_URL": vhost, "AIMQ_STORE_URL": redis.url}
 
 
@@ -94,7 +93,7 @@ def make_services(
                 rabbit = request.getfixturevalue("rabbitmq_server")
                 redis = stack.enter_context(RedisServer())
                 more = {
-                    "AIMQ_BROKER_URL": rabbit.add_vhost(f"test-{uuid.uuid4().hex[:8]}"),
+                    "AIMQ_BROKER_URL": rabbit.new_vhost(),
                     "AIMQ_STORE_URL": redis.url,
                 } | more
             folder = tmp_path / "services"

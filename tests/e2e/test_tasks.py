@@ -31,7 +31,7 @@ def door(request, trained_models, tmp_path_factory):
     """Yield a client of the whole system, on either pair of adapters."""
     more = {"AIMQ_LOG_LEVEL": "warning", "AIMQ_CONCURRENCY": "2"}
     if request.param != "embedded":
-        more["AIMQ_BROKER_URL"] = request.getfixturevalue("rabbitmq_server").add_vhost("e2e-tasks")
+        more["AIMQ_BROKER_URL"] = request.getfixturevalue("rabbitmq_server").new_vhost()
         more["AIMQ_STORE_URL"] = request.getfixturevalue("redis_url").removesuffix("/0") + "/5"
     environ = environment(tmp_path_factory.mktemp("tasks"), trained_models, **more)
     with (

@@ -4,7 +4,6 @@ import json
 import socket
 import ssl
 import threading
-import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
@@ -163,7 +162,7 @@ def ml():
 def adapters(request, tmp_path):
     if request.param == "embedded":
         return {}
-    broker = request.getfixturevalue("rabbitmq_server").add_vhost(f"tasks-{uuid.uuid4().hex[:8]}")
+    broker = request.getfixturevalue("rabbitmq_server").new_vhost()
     store = request.getfixturevalue("redis_url").removesuffix("/0") + "/7"
     with redis.Redis.from_url(store) as client:
         client.flushdb()

@@ -64,7 +64,7 @@ def publish_until_returned(channel, routing_key):
 
 @pytest.fixture
 def url(rabbitmq_server):
-    return rabbitmq_server.add_vhost(f"former-{uuid.uuid4().hex[:8]}")
+    return rabbitmq_server.new_vhost()
 
 
 @pytest.fixture

@@ -208,7 +208,7 @@ class TestRefusals:
         assert "does not speak TLS" in self.check(rabbitmq_vhost.replace("amqp:", "amqps:"))
 
     def test_a_queue_with_other_arguments_is_named_with_what_to_do(self, rabbitmq_server):
-        url = rabbitmq_server.add_vhost(f"other-{uuid.uuid4().hex[:6]}")
+        url = rabbitmq_server.new_vhost()
         with pika.BlockingConnection(pika.URLParameters(url)) as connection:
             connection.channel().queue_declare(retry_queue(0.05), durable=True)
         broker = connect(url)
@@ -223,10 +223,9 @@ class TestRefusals:
         broker.close()
 
     def test_a_user_without_permission_is_told(self, rabbitmq_server):
-        name = f"narrow-{uuid.uuid4().hex[:6]}"
-        rabbitmq_server.add_vhost(name)
+        url = rabbitmq_server.new_vhost()
+        name = url.rpartition("/")[2]
         rabbitmq_server.rabbitmqctl("set_permissions", "-p", name, "guest", "", ".*", ".*")
-        url = f"amqp://guest:guest@127.0.0.1:{rabbitmq_server.port}/{name}"
         assert "does not permit this user" in self.check(url)
 
 

@@ -7,7 +7,6 @@ Without the programs of the first two their tests are skipped with the reason; w
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -40,7 +39,7 @@ def rabbitmq_vhost(rabbitmq_server: RabbitServer) -> str:
 
     It goes with its server: deleting its queues one by one takes longer than many a test.
     """
-    return rabbitmq_server.add_vhost(f"test-{uuid.uuid4().hex[:8]}")
+    return rabbitmq_server.new_vhost()
 
 
 @pytest.fixture(scope="session")
