@@ -13,7 +13,8 @@ AIMQ := $(PY) -m aimq
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --require-hashes
 SELF := $(PY) -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e .
 # Tests of one file stay in one process: they share services. The long ones come first, by folder.
-PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Three processes on two cores: many tests wait.
+PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 export PIP_ROOT_USER_ACTION := ignore
 
 # Every target with a description is a command, not a file.
