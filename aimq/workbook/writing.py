@@ -9,12 +9,14 @@ from __future__ import annotations
 import datetime as dt
 import re
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 from openpyxl.utils import get_column_letter
 from openpyxl.utils.datetime import to_excel
 
@@ -47,6 +49,9 @@ _FIRST_ID: Final = 164
 #: Of zlib. The next ones take up to three times as long to save a fifth.
 _LEVEL: Final = 2
 _CHUNK: Final = 5_000
+_STRING: Final = pa.large_string()
+#: Whole numbers below are written without an exponent.
+_MOST_WHOLE: Final = 1e16
 
 
 def write_workbook(sheet: Sheet, target: Path | BinaryIO) -> list[str]:
@@ -84,52 +89,67 @@ def _write_rows(part: IO[bytes], sheet: Sheet, texts: _Texts) -> None:
     corner = f"{columns[-1]}{len(sheet.frame) + 1}"  # blank cells at the edges are not written
     part.write(f'<worksheet xmlns="{MAIN}"><dimension ref="A1:{corner}"/><sheetData>'.encode())
     titles = zip(columns, sheet.headers, strict=True)
-    header = "".join(_text(column, 1, texts.xml(title)) for column, title in titles if title)
+    header = "".join(
+        f'<c r="{column}1{_text(texts.xml(title))}' for column, title in titles if title
+    )
     part.write(f'<row r="1">{header}</row>'.encode())
     for start in range(0, len(sheet.frame), _CHUNK):
-        chunk = sheet.frame.iloc[start : start + _CHUNK]
-        first = start + 2
-        cells = [
-            _column(column, first, chunk.iloc[:, place], texts)
-            for place, column in enumerate(columns)
-        ]
-        rows = enumerate(zip(*cells, strict=True), start=first)
-        part.write("".join(f'<row r="{row}">{"".join(of)}</row>' for row, of in rows).encode())
+        part.write(_rows(columns, start + 2, sheet.frame.iloc[start : start + _CHUNK], texts))
     part.write(b"</sheetData></worksheet>")
 
 
-def _column(column: str, first: int, series: pd.Series[Any], texts: _Texts) -> Iterable[str]:
-    """Return the XML of the cells of a column, "" for an empty one."""
-    missing = series.isna().tolist()
+def _rows(columns: list[str], first: int, frame: pd.DataFrame, texts: _Texts) -> pa.Buffer:
+    """Return the XML of rows, joined by Arrow: cell by cell in Python takes twice as long."""
+    numbers = pc.cast(pa.array(range(first, first + len(frame))), _STRING)
+    cells = [
+        _joined(f'<c r="{column}', numbers, _cells(frame.iloc[:, place], texts))
+        for place, column in enumerate(columns)
+    ]
+    rows = _joined('<row r="', numbers, '">', *cells, "</row>", nulls="skip")
+    return rows.buffers()[2].slice(0, pc.sum(pc.binary_length(rows)).as_py())
+
+
+def _joined(*parts: str | pa.Array, nulls: str = "emit_null") -> pa.Array:
+    """Join strings element by element. A null makes the whole null, or is skipped."""
+    strings = [pa.scalar(part, _STRING) if isinstance(part, str) else part for part in parts]
+    return pc.binary_join_element_wise(*strings, pa.scalar("", _STRING), null_handling=nulls)
+
+
+def _cells(series: pd.Series[Any], texts: _Texts) -> pa.Array:
+    """Return the XML of a column's cells from the quote after their reference; null for a blank."""
     if series.dtype == "float64":
-        missing = (~np.isfinite(series)).tolist()
-    cells = enumerate(zip(series.tolist(), missing, strict=True), start=first)
-    if series.dtype == "float64":
-        return ["" if no else _number(column, row, cell) for row, (cell, no) in cells]
+        return _joined('"><v>', _digits(series.to_numpy()), "</v></c>")
     if series.dtype == "str":
-        return ["" if no else _text(column, row, texts.xml(cell)) for row, (cell, no) in cells]
-    return ["" if no else _any(column, row, cell, texts) for row, (cell, no) in cells]
+        codes, distinct = pd.factorize(series)
+        made = pa.array([_text(texts.xml(text)) for text in distinct], _STRING)
+        return made.take(pa.array(codes, mask=codes < 0))
+    cells = zip(series.tolist(), series.isna().tolist(), strict=True)
+    return pa.array([None if blank else _any(cell, texts) for cell, blank in cells], _STRING)
 
 
-def _any(column: str, row: int, cell: object, texts: _Texts) -> str:
+def _digits(numbers: NDArray[np.float64]) -> pa.Array:
+    """Do as `_plain` for a column; null for what is no finite number."""
+    whole = (np.abs(numbers) < _MOST_WHOLE) & (numbers == np.floor(numbers))
+    integers = pa.array(np.where(whole, numbers, 0).astype(np.int64))
+    others = pa.array(numbers, mask=~np.isfinite(numbers))
+    return pc.if_else(pa.array(whole), pc.cast(integers, _STRING), pc.cast(others, _STRING))
+
+
+def _any(cell: object, texts: _Texts) -> str:
     if isinstance(cell, str):
-        return _text(column, row, texts.xml(cell))
+        return _text(texts.xml(cell))
     if isinstance(cell, bool):
-        return f'<c r="{column}{row}" t="b"><v>{cell:d}</v></c>'
+        return f'" t="b"><v>{cell:d}</v></c>'
     if isinstance(cell, int | float):
-        return _number(column, row, float(cell))
+        return f'"><v>{_plain(float(cell))}</v></c>'
     if isinstance(cell, dt.date) and cell.year < _FIRST_YEAR:
-        return _text(column, row, texts.xml(str(cell)))
+        return _text(texts.xml(str(cell)))
     style = next(number for number, (kind, _) in _STYLES.items() if isinstance(cell, kind))
-    return f'<c r="{column}{row}" s="{style}"><v>{_plain(float(to_excel(cell)))}</v></c>'
+    return f'" s="{style}"><v>{_plain(float(to_excel(cell)))}</v></c>'
 
 
-def _text(column: str, row: int, xml: str) -> str:
-    return f'<c r="{column}{row}" t="inlineStr"><is><t xml:space="preserve">{xml}</t></is></c>'
-
-
-def _number(column: str, row: int, number: float) -> str:
-    return f'<c r="{column}{row}"><v>{_plain(number)}</v></c>'
+def _text(xml: str) -> str:
+    return f'" t="inlineStr"><is><t xml:space="preserve">{xml}</t></is></c>'
 
 
 def _plain(number: float) -> str:
