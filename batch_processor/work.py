@@ -9,6 +9,7 @@ from functools import cached_property
 import msgspec
 
 from aimq.broker.port import Delivery
+from aimq.errors import StoreUnavailable
 from aimq.jobs.job import Job
 from aimq.jobs.port import Claim, JobStore
 from aimq.messages import Kind, Message
@@ -45,11 +46,17 @@ class Work:
             raise Stopped
 
     def progress(self, *, rows_total: int | None, rows_done: int, rows_failed: int) -> None:
-        """Store row counts. Raises `Stopped` if the claim is void, and `StoreUnavailable`."""
+        """Store row counts; while the store is away nobody is told. Raises `Stopped` if the claim
+        is void.
+        """
         self.check()
-        if not self._store.progress(
-            self.claim, rows_total=rows_total, rows_done=rows_done, rows_failed=rows_failed
-        ):
+        try:
+            held = self._store.progress(
+                self.claim, rows_total=rows_total, rows_done=rows_done, rows_failed=rows_failed
+            )
+        except StoreUnavailable:
+            return  # the work goes on: its outcome waits for the store
+        if not held:
             self.cancel()
             raise Stopped
 

@@ -2,12 +2,17 @@
 
 import shutil
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import httpx
 import pika
 import pytest
 
+from aimq.jobs.connect import connect_store
+from aimq.settings import Settings
+from batch_processor.spreadsheets import REPORT_SECONDS
 from tests.ml_stand_in import Fault, ml_stand_in
 from tests.servers.plugin import private
 from tests.servers.rabbitmq import RabbitServer
@@ -110,12 +115,16 @@ def test_uploads_are_refused_while_redis_is_away_and_work_in_hand_is_kept(
     ml.faults.append(Fault(before=lambda: (started.set(), go_on.wait(60))))
     in_hand = services.upload(workbook(4))
     assert started.wait(60)
+    store = connect_store(Settings(store_url=services.environ["AIMQ_STORE_URL"]))
+    with closing(store):  # else the sweep would publish it again once Redis is back
+        services.until(lambda: store.get(in_hand).published)
     services.redis.stop()
     answer = services.post(workbook(1))
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
     assert answer.headers["content-type"] == "application/problem+json"
     assert "Redis" in answer.json()["detail"]
+    time.sleep(REPORT_SECONDS)  # so that progress is to be stored, too
     go_on.set()
     services.until(lambda: processor.says("Outcomes wait to be stored"))
     services.redis.start()
