@@ -15,6 +15,7 @@ from aimq.schema import Schema
 from aimq.schema.feature import FeatureType
 from aimq.schema.jsonschema import example
 from interface.context import Context
+from interface.filenames import content_disposition
 from interface.jobs import XLSX
 from interface.models import Name, find_model
 
@@ -37,8 +38,8 @@ def router(context: Context) -> APIRouter:
         if model is None:
             raise MlUnavailable("The columns are known once the ML service answers; try again.")
         content = await context.threads.run(write_template, model.schema)
-        disposition = f'attachment; filename="{name}_template.xlsx"'
-        return Response(content, media_type=XLSX, headers={"Content-Disposition": disposition})
+        headers = {"Content-Disposition": content_disposition(f"{name}_template.xlsx")}
+        return Response(content, media_type=XLSX, headers=headers)
 
     return routes
 
