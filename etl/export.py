@@ -39,7 +39,7 @@ class Exported(NamedTuple):
 
     Attributes:
         parity: largest difference between the two, see `check_parity`.
-        predicted: the ONNX file's answers for the rows they were compared on, see `predict_onnx`.
+        predicted: the ONNX file's answers for the rows they were compared on, see `open_onnx`.
     """
 
     onnx: bytes
@@ -60,7 +60,7 @@ def export(model: Estimator, matrix: Matrix, name: str) -> Exported:
     """
     onnx, pickled = to_onnx(model, matrix.shape[1], name), to_pickle(model)
     answer = open_onnx(onnx)
-    parity = _parity(answer, pickled, np.concatenate([matrix, at_thresholds(onnx, matrix)]))
+    parity = check_parity(answer, pickled, np.concatenate([matrix, at_thresholds(onnx, matrix)]))
     return Exported(onnx, pickled, parity, answer(matrix))
 
 
@@ -132,7 +132,11 @@ def session(onnx: bytes) -> Any:  # noqa: ANN401 - onnxruntime publishes no type
 
 
 def open_onnx(onnx: bytes) -> Callable[[Matrix], Floats]:
-    """Load an ONNX file once; return a function that answers as `predict_onnx`."""
+    """Load an ONNX file.
+
+    Returns:
+        What answers a matrix: float64 (n,), or probabilities (n, classes).
+    """
     loaded = session(onnx)
 
     def answer(matrix: Matrix) -> Floats:
@@ -140,11 +144,6 @@ def open_onnx(onnx: bytes) -> Callable[[Matrix], Floats]:
         return answers[:, 0] if answers.shape[1] == 1 else answers
 
     return answer
-
-
-def predict_onnx(onnx: bytes, matrix: Matrix) -> Floats:
-    """Return an ONNX file's answers: float64 (n,), or probabilities (n, classes)."""
-    return open_onnx(onnx)(matrix)
 
 
 def at_thresholds(onnx: bytes, matrix: Matrix) -> Matrix:
@@ -176,19 +175,18 @@ def _thresholds(onnx: bytes) -> Floats:
     return np.concatenate(found)
 
 
-def check_parity(onnx: bytes, pickled: bytes, matrix: Matrix) -> float:
+def check_parity(answer: Callable[[Matrix], Floats], pickled: bytes, matrix: Matrix) -> float:
     """Return the largest difference of the two files' answers on a matrix.
 
     Probabilities differ absolutely. Numbers differ relative to themselves, or to the mean absolute
     answer where that is larger: float32 sums have no relative accuracy near 0.
 
+    Args:
+        answer: of the ONNX file, see `open_onnx`.
+
     Raises:
         ModelRefused: it is over `TOLERANCE`, or an answer is no finite number.
     """
-    return _parity(open_onnx(onnx), pickled, matrix)
-
-
-def _parity(answer: Callable[[Matrix], Floats], pickled: bytes, matrix: Matrix) -> float:
     fast = answer(matrix)
     slow = predict(pickle.loads(pickled), matrix)  # noqa: S301 - made by `to_pickle` here
     scale = np.ones(1)

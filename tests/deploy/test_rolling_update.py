@@ -1,9 +1,9 @@
 """A new version rolls out while uploads and predictions go on: two replicas of each service.
 
 Every process is replaced: one replica of each of the three services at a time, as three Deployments
-roll out side by side. It is asked to stop while a fresh process starts; only when
-that is ready and the old one has ended does the other replica's turn come. So the other is alone
-meanwhile, which is harder than what `k8s/` asks for.
+roll out side by side. It is asked to stop while a fresh process starts; only when that is ready and
+the old one has ended does the other replica's turn come. So the other is alone meanwhile, which is
+harder than what `k8s/` asks for.
 """
 
 import contextlib

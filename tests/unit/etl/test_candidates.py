@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.candidates import BOOSTING, FOREST, LINEAR, TRIVIAL, candidates, on_grid, predict
-from etl.export import at_thresholds, check_parity, predict_onnx, to_onnx, to_pickle
+from etl.export import at_thresholds, check_parity, open_onnx, to_onnx, to_pickle
 
 NAMES = [TRIVIAL, LINEAR, BOOSTING, FOREST]
 CODED = (False, False, True)
@@ -43,7 +43,7 @@ def test_onnx_answers_as_scikit_learn_at_thresholds_and_for_codes_never_seen(
     unseen = table(seed + 1, scale=scale)[0]
     unseen[:20, 2] = np.arange(20) - 2
     rows = np.concatenate([unseen, at_thresholds(onnx, unseen)])
-    assert check_parity(onnx, to_pickle(model), rows) < 1e-5
+    assert check_parity(open_onnx(onnx), to_pickle(model), rows) < 1e-5
 
 
 @given(
@@ -76,7 +76,7 @@ def test_thresholds_of_the_trees_are_found_with_the_value_just_above():
 def test_the_trivial_candidate_answers_median_or_shares():
     matrix, target = table(0)
     onnx = to_onnx(fitted(TRIVIAL, matrix, target), 3)
-    np.testing.assert_allclose(predict_onnx(onnx, matrix[:2]), np.median(target), rtol=1e-6)
+    np.testing.assert_allclose(open_onnx(onnx)(matrix[:2]), np.median(target), rtol=1e-6)
     labels = np.repeat([0.0, 1.0], [120, 30])
     shares = predict(fitted(TRIVIAL, matrix, labels, ("a", "b")), matrix[:1])
     np.testing.assert_allclose(shares, [[0.8, 0.2]])

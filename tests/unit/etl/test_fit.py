@@ -11,7 +11,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine, make_
 from aimq.errors import Invalid, ModelRefused
 from etl.candidates import BOOSTING, FOREST, LINEAR, TRIVIAL, predict
 from etl.evaluate import score_classes
-from etl.export import check_parity, export, predict_onnx
+from etl.export import check_parity, export, open_onnx
 from etl.fit import Fitted, fit
 
 
@@ -36,8 +36,8 @@ def check_files(result: Fitted, matrix, outputs: int) -> None:
     assert answer.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     rows = matrix[result.unseen].astype(np.float32)
     assert result.parity < 1e-5
-    assert check_parity(result.onnx, result.pickled, rows) < 1e-5
-    np.testing.assert_array_equal(predict_onnx(result.onnx, rows), result.predicted)
+    assert check_parity(open_onnx(result.onnx), result.pickled, rows) < 1e-5
+    np.testing.assert_array_equal(open_onnx(result.onnx)(rows), result.predicted)
     np.testing.assert_allclose(
         predict(result.model, rows), predict(pickle.loads(result.pickled), rows)
     )
